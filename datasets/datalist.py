@@ -1,0 +1,62 @@
+"""Datalists: which cases there are, and what each of them labels.
+
+The format is the decathlon's ``dataset.json`` with, for each case, ``labelled`` (organ keys) and, optionally,
+``label_propagated`` with ``propagated``: a second label map that also holds silver labels. Silver labels train and
+never score.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from oarseg.errors import ConfigError, InputError
+
+
+def load_datalist(
+    dataset_dir: str | Path, section: str, silver: bool = False, organ: str | None = None, mirror: str | None = None
+) -> list[dict]:
+    """Cases of one section ("training" or "validation") as ``{"image", "label", "labelled"}`` with absolute paths.
+
+    Args: ``silver``: take the propagated label map where there is one. ``organ``: only cases that label it, or that
+    label ``mirror``, its twin on the other side (for mirrored training).
+    Raises InputError where the datalist or a file of it is missing or outside the folder, ConfigError where it is
+    malformed or nothing is left.
+    """
+    root = Path(dataset_dir).resolve()
+    path = root / "dataset.json"
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))[section]
+    except FileNotFoundError as error:
+        raise InputError(f"no datalist at {path}; set dataset_dir to a folder that holds dataset.json") from error
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+        raise ConfigError(f"{path} is not a JSON datalist: {error}") from error
+    except KeyError as error:
+        raise ConfigError(f"{path} has no section {section!r}") from error
+    cases = [_case(row, root, silver) for row in rows]
+    wanted = {organ, mirror} - {None}
+    if wanted:
+        cases = [c for c in cases if wanted & set(c["labelled"])]
+    if not cases:
+        raise ConfigError(f"{path}: no case in {section!r}" + (f" labels {' or '.join(sorted(wanted))}" if wanted else ""))
+    return cases
+
+
+def _case(row: dict, root: Path, silver: bool) -> dict:
+    try:
+        label, labelled = row["label"], list(row["labelled"])
+        if silver and row.get("label_propagated"):
+            label = row["label_propagated"]
+            labelled += [o for o in row["propagated"] if o not in labelled]
+        return {"image": _inside(root, row["image"]), "label": _inside(root, label), "labelled": labelled}
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"datalist row {row!r} lacks {error}") from error
+
+
+def _inside(root: Path, name: str) -> str:
+    path = (root / name).resolve()
+    if not path.is_relative_to(root):
+        raise InputError(f"datalist names {name!r}, which lies outside {root.name}")
+    if not path.is_file():
+        raise InputError(f"datalist names {name!r}, which does not exist in {root}")
+    return str(path)

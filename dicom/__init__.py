@@ -1,0 +1,29 @@
+"""DICOM in and out: CT series reader and RTSTRUCT writer.
+
+``oarseg.dicom.reader`` (MONAI's ImageReader) is not imported here, so that looking into a folder does not load torch.
+"""
+
+from oarseg.dicom.choose import choose_series, listing
+from oarseg.dicom.contours import Contour, mask_contours
+from oarseg.dicom.rtstruct import Roi, StructureSet, write_rtstruct
+from oarseg.dicom.scan import FoundSeries, Scan, scan_folder
+from oarseg.dicom.series import CtGrid, CtVolume, SliceInstance, check_series, read_ct, read_series
+
+__all__ = [
+    "Contour",
+    "CtGrid",
+    "CtVolume",
+    "FoundSeries",
+    "Roi",
+    "Scan",
+    "SliceInstance",
+    "StructureSet",
+    "check_series",
+    "choose_series",
+    "listing",
+    "mask_contours",
+    "read_ct",
+    "read_series",
+    "scan_folder",
+    "write_rtstruct",
+]

@@ -1,0 +1,129 @@
+"""Stored pixel values -> Hounsfield units, one slice at a time into one int16 volume."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from oarseg.dicom.header import Header
+from oarseg.errors import InputError
+
+# Pixels outside the scanned circle get this value, whatever padding value the scanner wrote there.
+AIR_HU = -1000
+# A declared padding value whose HU lies in this range is tissue: some scanners declare 0 and mean nothing by it.
+TISSUE_HU = (-900, 3000)
+INT16 = np.iinfo(np.int16)
+
+# What a person must install for a compressed transfer syntax, by the part of pylibjpeg that decodes it.
+_JPEG2000 = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.201",
+             "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203")  # fmt: skip
+_JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57",
+         "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")  # fmt: skip
+
+
+def read_hu(slices: Sequence[Header], rows: int, columns: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Decode the slices in the given order.
+
+    Returns int16 HU of shape (slices, rows, columns), rounded to 1 HU and clipped to the int16 range, and warnings.
+    Memory: the volume and one slice. Threads were measured to gain nothing (the decoders hold the interpreter lock).
+    Raises InputError naming the file that cannot be decoded.
+    """
+    volume = np.empty((len(slices), rows, columns), dtype=np.int16)
+    seen: dict[str, None] = {}
+    for target, header in zip(volume, slices, strict=True):
+        dataset, stored = _decode(header)
+        if stored.shape != (rows, columns):
+            raise InputError(f"{header.path.name}: decoded to {stored.shape}, expected {(rows, columns)}")
+        warning = _to_hu(stored, dataset, header, target)
+        if warning:
+            seen[warning] = None
+    return volume, tuple(seen)
+
+
+def _decode(header: Header) -> tuple[Dataset, np.ndarray]:
+    name = header.path.name
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            dataset = pydicom.dcmread(header.path)
+        except OSError as error:
+            raise InputError(f"{name}: cannot be read ({error.strerror or 'cut short'}); transfer it again") from error
+        if "PixelData" not in dataset:
+            raise InputError(f"{name}: the file is cut short within the compressed pixel data; transfer it again")
+        try:
+            return dataset, dataset.pixel_array
+        except (RuntimeError, NotImplementedError) as error:
+            # pydicom raises these both where no decoder is there and where the decoder fails.
+            raise InputError(_undecoded(name, header.transfer_syntax, error)) from error
+        except Exception as error:  # noqa: BLE001 - decoders raise nearly anything on damaged streams
+            raise InputError(f"{name}: the pixel data cannot be decoded ({_short(error)}); export it again") from error
+
+
+def _undecoded(name: str, syntax: str, error: Exception) -> str:
+    packages = "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
+    if syntax in _JPEG2000:
+        packages = "pylibjpeg pylibjpeg-openjpeg"
+    elif syntax in _JPEG:
+        packages = "pylibjpeg pylibjpeg-libjpeg"
+    said = str(error).lower()
+    if any(sign in said for sign in ("plugin", "handler", "decoder", "dependenc", "not supported", "no available")):
+        return (
+            f"{name}: no decoder for transfer syntax {UID(syntax).name} ({syntax}); install one "
+            f"(pip install {packages}) or export the CT uncompressed"
+        )
+    return f"{name}: the pixel data ({UID(syntax).name}) cannot be decoded ({_short(error)}); export it again"
+
+
+def _short(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text[:160]}"
+
+
+def _to_hu(stored: np.ndarray, dataset: Dataset, header: Header, target: np.ndarray) -> str | None:
+    """Rescale one slice into ``target`` (int16); a warning where the declared padding was not believed."""
+    slope, intercept = header.numbers("RescaleSlope", 1)[0], header.numbers("RescaleIntercept", 1)[0]
+    if slope.is_integer() and intercept.is_integer():
+        # int64: a 32-bit stored value times a slope cannot overflow it.
+        hu = stored.astype(np.int64 if stored.dtype.itemsize > 2 else np.int32) * int(slope) + int(intercept)
+    else:
+        hu = np.rint(stored.astype(np.float64) * slope + intercept)
+    np.clip(hu, INT16.min, INT16.max, out=hu)
+    target[...] = hu
+    padding = _padding(dataset, stored.dtype)
+    if padding is None:
+        return None
+    low, high = padding
+    in_hu = sorted((low * slope + intercept, high * slope + intercept))
+    if in_hu[1] >= TISSUE_HU[0] and in_hu[0] < TISSUE_HU[1]:
+        return f"PixelPaddingValue stands for {in_hu[0]:g} to {in_hu[1]:g} HU, which is tissue; it was not applied"
+    target[(stored >= low) & (stored <= high)] = AIR_HU
+    return None
+
+
+def _padding(dataset: Dataset, dtype: np.dtype) -> tuple[int, int] | None:
+    """Lowest and highest stored value that means padding, or None."""
+    try:
+        value = dataset.get("PixelPaddingValue")
+        limit = dataset.get("PixelPaddingRangeLimit")
+        first = _as_stored(value, dtype)
+        last = first if limit in (None, "") else _as_stored(limit, dtype)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return None if first is None or last is None else (min(first, last), max(first, last))
+
+
+def _as_stored(value: object, dtype: np.dtype) -> int | None:
+    """The value in the range of the stored pixels: an unsigned tag next to signed pixels means its two's complement."""
+    if value is None or value == "":
+        return None
+    number, bits = int(value), dtype.itemsize * 8  # type: ignore[call-overload]
+    if dtype.kind == "i" and number >= 1 << (bits - 1):
+        return number - (1 << bits)
+    if dtype.kind == "u" and number < 0:
+        return number + (1 << bits)
+    return number

@@ -1,0 +1,98 @@
+"""Losses of the method, all of them honouring partial labels (see :mod:`oarseg.networks.partial_labels`).
+
+Each takes ``logits`` (B, C, D, H, W) and a one-hot ``target`` of the same shape, and returns a scalar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from oarseg.networks.partial_labels import marginal_log_probabilities, unlabelled_channels
+
+
+class PartialLabelLoss(nn.Module):
+    """A loss that says what it costs (``cost``) once the partial labels have been taken into account."""
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        log_p, filled = marginal_log_probabilities(logits, target)
+        return self.cost(log_p, filled, ~unlabelled_channels(target))
+
+    def cost(self, log_p: Tensor, target: Tensor, labelled: Tensor) -> Tensor:
+        """Scalar from log-probabilities and float target (B, C, D, H, W) and the labelled channels, (B, C) bool."""
+        raise NotImplementedError
+
+
+class FocalLoss(PartialLabelLoss):
+    """-a_t (1 - p_t)^gamma log p_t (eq. 3-10; Lin et al., ICCV 2017), averaged over voxels.
+
+    ``gamma`` 0 and no ``alpha`` is plain cross entropy (eq. 3-8). ``alpha``: a weight for each class, or None.
+    """
+
+    def __init__(self, gamma: float = 2.0, alpha: Sequence[float] | None = None) -> None:
+        super().__init__()
+        if gamma < 0:
+            raise ValueError(f"gamma must not be negative, not {gamma}")
+        self.gamma = gamma
+        self.register_buffer("alpha", None if alpha is None else torch.tensor(list(alpha)), persistent=False)
+
+    def cost(self, log_p: Tensor, target: Tensor, labelled: Tensor) -> Tensor:
+        log_pt = (log_p * target).sum(dim=1)
+        loss = -log_pt
+        if self.gamma:
+            loss = (1 - log_pt.exp()).clamp(min=0) ** self.gamma * loss
+        if self.alpha is not None:
+            loss = loss * torch.einsum("c,bc...->b...", self.alpha.to(target), target)
+        return loss.mean()
+
+
+class WeightedCrossEntropyLoss(PartialLabelLoss):
+    """Cross entropy weighted by class proportion: a class with share s of the voxels weighs 1 - s.
+
+    The shares are those of the batch, so that an organ of two per cent weighs 49 times the background.
+    The result is the weighted mean, as in ``torch.nn.CrossEntropyLoss(weight=...)``.
+    """
+
+    def cost(self, log_p: Tensor, target: Tensor, labelled: Tensor) -> Tensor:
+        share = target.mean(dim=[0, *range(2, target.ndim)])
+        weight = torch.einsum("c,bc...->b...", 1 - share, target)
+        return -((log_p * target).sum(dim=1) * weight).sum() / weight.sum().clamp(min=1e-6)
+
+
+class DiceLoss(PartialLabelLoss):
+    """One minus the soft Dice (eq. 3-9; Milletari et al., 3DV 2016), mean over the labelled organs of the batch.
+
+    The background does not count. ``smooth`` (voxels) keeps organs that are absent from the crop well-behaved.
+    """
+
+    def __init__(self, smooth: float = 1.0) -> None:
+        super().__init__()
+        self.smooth = smooth
+
+    def cost(self, log_p: Tensor, target: Tensor, labelled: Tensor) -> Tensor:
+        # Unlabelled channels have target 0 and log-probability 0: they drop out of the organ's sums here.
+        use = labelled[:, 1:].to(log_p.dtype)
+        p, t = log_p[:, 1:].flatten(2).exp(), target[:, 1:].flatten(2)
+        both = torch.einsum("bcn,bcn,bc->c", p, t, use)
+        either = torch.einsum("bcn,bc->c", p, use) + torch.einsum("bcn,bc->c", t, use)
+        some = labelled[:, 1:].any(dim=0)
+        if not some.any():
+            return log_p.sum() * 0.0
+        return 1 - ((2 * both + self.smooth) / (either + self.smooth))[some].mean()
+
+
+class SumLoss(PartialLabelLoss):
+    """The sum of several losses, each times its weight (1 where none is given)."""
+
+    def __init__(self, losses: Sequence[PartialLabelLoss], weights: Sequence[float] | None = None) -> None:
+        super().__init__()
+        self.losses = nn.ModuleList(losses)
+        self.weights = [1.0] * len(losses) if weights is None else list(weights)
+        if len(self.weights) != len(self.losses):
+            raise ValueError(f"{len(self.losses)} losses need as many weights, not {len(self.weights)}")
+
+    def cost(self, log_p: Tensor, target: Tensor, labelled: Tensor) -> Tensor:
+        parts = zip(self.weights, self.losses, strict=True)
+        return sum(weight * loss.cost(log_p, target, labelled) for weight, loss in parts)

@@ -1,0 +1,46 @@
+"""Ignite handlers for long training runs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+from ignite.engine import Engine, Events
+from ignite.handlers.tqdm_logger import ProgressBar
+from monai.handlers import CheckpointLoader, CheckpointSaver
+
+logger = logging.getLogger(__name__)
+
+
+class ResumableCheckpoint:
+    """Saves the state of training after every epoch, and goes on from the newest one in ``folder``.
+
+    Args: ``objects``: what has a state (network, optimizer, scheduler); the trainer it is attached to is added, which a
+    config cannot do itself, as a trainer may not refer to itself. ``map_location``: device to load to. A stopped run
+    that is started with a larger ``max_epochs`` goes on to the larger.
+    """
+
+    prefix = "train"
+
+    def __init__(self, folder: str, objects: Mapping, map_location: str | None = None) -> None:
+        self.folder, self.objects, self.map_location = Path(folder), dict(objects), map_location
+
+    def attach(self, engine: Engine) -> None:
+        state = self.objects | {"trainer": engine}
+        engine.add_event_handler(Events.STARTED, self._resume, state)
+        CheckpointSaver(str(self.folder), state, file_prefix=self.prefix, save_interval=1, n_saved=1).attach(engine)
+
+    def _resume(self, engine: Engine, state: dict) -> None:
+        found = sorted(self.folder.glob(f"{self.prefix}_*.pt"), key=lambda p: p.stat().st_mtime)
+        if not found:
+            return
+        wanted = engine.state.max_epochs
+        CheckpointLoader(str(found[-1]), state, map_location=self.map_location)(engine)
+        engine.state.max_epochs = max(wanted, engine.state.epoch)
+        logger.info("resumed from %s at epoch %d of %d", found[-1].name, engine.state.epoch, wanted)
+
+
+def progress_bar() -> ProgressBar:
+    """A bar over the steps of an epoch with the loss; silent where the output is not a terminal."""
+    return ProgressBar(persist=False, disable=None, desc="training")

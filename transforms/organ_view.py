@@ -1,0 +1,58 @@
+"""What stage 2 sees: the box around one organ, cut out of the original image and brought to the organ's grid."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+
+import torch
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Randomizable
+
+from oarseg.errors import InputError
+from oarseg.sites import Organ
+from oarseg.transforms.box import Box, box_of_mask
+from oarseg.transforms.grid import grid_affine, image_grid, resample
+
+
+class OrganViewd(MapTransform, Randomizable):
+    """Crop image and label around the reference label of one organ, for training and validation of stage 2.
+
+    The box of the reference label is enlarged exactly as stage 1's box is at inference. Where the box leaves the image,
+    the crop is padded with air. The label becomes a mask: interpolated and cut at one half, so that a coarse label map
+    does not leave its stairs on a fine grid.
+
+    Args:
+        organ: row of the site table.
+        jitter_mm: in training, each face of the box moves by up to so much before it is enlarged, since stage 1's boxes
+            are not the reference's. 0 in validation.
+    Input: (1, D, H, W) MetaTensors in SPL orientation. Output: (1, *organ.grid), the label as values 0 and 1, and
+    ``labelled`` naming this organ alone. Raises InputError where the label map lacks the organ.
+    """
+
+    def __init__(self, image_key: str, label_key: str, organ: Organ, jitter_mm: float = 0.0) -> None:
+        super().__init__([image_key, label_key])
+        self.image_key, self.label_key = image_key, label_key
+        self.organ, self.jitter_mm = organ, float(jitter_mm)
+
+    def __call__(self, data: Mapping[Hashable, MetaTensor]) -> dict:
+        out = dict(data)
+        image, label = out[self.image_key], out[self.label_key]
+        source = image_grid(image.shape[1:], image.affine)
+        mask = label.as_tensor() == self.organ.value
+        box = box_of_mask(mask[0].numpy(), source)
+        if box is None:
+            name = label.meta.get("filename_or_obj", "the label map")
+            raise InputError(f"{name}: no voxel of {self.organ.key} (value {self.organ.value}), though listed as labelled")
+        if self.jitter_mm:
+            box = box.jittered(self.jitter_mm, self.R)
+        target = self._enlarge(box).grid(self.organ.grid)
+        affine = torch.as_tensor(grid_affine(image.affine, target))
+        view = resample(image.as_tensor(), source, target)
+        inside = (resample(mask, source, target) >= 0.5).to(torch.uint8)
+        out[self.image_key] = MetaTensor(view, affine=affine, meta=image.meta)
+        out[self.label_key] = MetaTensor(inside, affine=affine, meta=label.meta)
+        out["labelled"] = [self.organ.key]
+        return out
+
+    def _enlarge(self, box: Box) -> Box:
+        return box.enlarged(self.organ.margin_mm, self.organ.field_mm)
