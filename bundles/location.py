@@ -14,7 +14,7 @@ FOLDER = Path(__file__).resolve().parent
 
 
 def root(name: str) -> str:
-    """Folder of the bundle ``name``: that of the command line's ``--config_file``, the current one, or the installed one.
+    """Folder of the bundle ``name``: the command line's ``--config_file``'s, the current one, or the installed one.
 
     So a downloaded copy is used by its config's path or from inside it, and everything else uses what came with oarseg.
     ``--bundle_root`` overrides all of it. Raises ConfigError where there is none.

@@ -6,6 +6,7 @@ out. No patient's image is in them: every voxel is the mean of at least ``MIN_CA
 Cases are aligned by an affine transform of their organ centroids, then by demons (J.-P. Thirion, Med. Image Anal. 2,
 1998, with the symmetric forces of T. Vercauteren et al., NeuroImage 45, 2009) to the running mean, round after round.
 Index order is x, y, z, towards left, posterior, superior; millimetres are LPS throughout. Nothing is random.
+45 cases take about 12 minutes on one core.
 """
 
 from __future__ import annotations

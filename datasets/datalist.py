@@ -38,7 +38,7 @@ def load_datalist(
     if wanted:
         cases = [c for c in cases if wanted & set(c["labelled"])]
     if not cases:
-        raise ConfigError(f"{path}: no case in {section!r}" + (f" labels {' or '.join(sorted(wanted))}" if wanted else ""))
+        raise ConfigError(f"{path}: no case in {section!r} labels {' or '.join(sorted(wanted)) or 'anything'}")
     return cases
 
 
@@ -60,3 +60,16 @@ def _inside(root: Path, name: str) -> str:
     if not path.is_file():
         raise InputError(f"datalist names {name!r}, which does not exist in {root}")
     return str(path)
+
+
+def list_images(folder: str | Path) -> list[dict]:
+    """What there is to segment in a folder, as ``{"image": path}``: NIfTI and NRRD files, and DICOM folders.
+
+    A sub-folder counts as one DICOM series; a folder without any of these is taken for a series itself.
+    Raises InputError where the folder does not exist.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise InputError(f"no folder {root}; set dataset_dir to a folder of images")
+    found = sorted(p for p in root.iterdir() if p.is_dir() or p.name.endswith((".nii", ".nii.gz", ".nrrd", ".nhdr")))
+    return [{"image": str(p)} for p in found or [root]]

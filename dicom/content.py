@@ -57,7 +57,7 @@ def _check_slice(header: Header) -> None:
         raise InputError(f"{name}: the file ends without pixel data (cut short, or only a header); transfer it again")
     for keyword, why in _REQUIRED:
         if not header.text(keyword):
-            raise InputError(f"{name}: {keyword} is missing, {why}; export the CT again from the scanner or archive")
+            raise InputError(f"{name}: {keyword} is missing or unreadable, {why}; export the CT again")
     photometric = header.text("PhotometricInterpretation", "MONOCHROME2")
     if photometric != "MONOCHROME2" or header.text("SamplesPerPixel", "1") != "1":
         raise InputError(

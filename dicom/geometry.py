@@ -83,7 +83,7 @@ def tilt_warning(slices: Sequence[Header]) -> str | None:
 def _required(header: Header, keyword: str, count: int) -> tuple[float, ...]:
     numbers = header.numbers(keyword, count)
     if numbers is None:
-        raise GeometryError(f"{header.path.name}: {keyword} is missing, the slice has no place; export the CT again")
+        raise GeometryError(f"{header.path.name}: {keyword} is missing or unreadable: export the CT again")
     return numbers
 
 

@@ -60,11 +60,8 @@ class Header:
     bytes_left: int
 
     def text(self, keyword: str, default: str = "") -> str:
-        """A single value as stripped text; ``default`` where absent, empty, or multi-valued."""
-        try:
-            value = self.dataset.get(keyword)
-        except (ValueError, TypeError, OverflowError):
-            return default
+        """A single value as stripped text; ``default`` where absent or empty."""
+        value = self.dataset.get(keyword)
         return default if value is None or str(value).strip() == "" else str(value).strip()
 
     def numbers(self, keyword: str, count: int) -> tuple[float, ...] | None:
@@ -131,6 +128,7 @@ def _parse(path: Path, file: BinaryIO) -> Header | Unreadable:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=TAGS)
+        _drop_unreadable(dataset)
     end, size = file.tell(), os.fstat(file.fileno()).st_size
     syntax = str(dataset.file_meta.get("TransferSyntaxUID", "")) or _IMPLICIT
     sop_class = str(dataset.file_meta.get("MediaStorageSOPClassUID", ""))
@@ -143,6 +141,15 @@ def _parse(path: Path, file: BinaryIO) -> Header | Unreadable:
     file.seek(end)
     length, skipped = _pixel_element(file.read(12), syntax)
     return Header(path, dataset, syntax, length, size - end - skipped)
+
+
+def _drop_unreadable(dataset: Dataset) -> None:
+    """Take out elements whose value cannot be decoded; whoever needs one reports it as missing or unreadable."""
+    for tag in list(dataset.keys()):
+        try:
+            dataset[tag]  # decodes the value
+        except Exception:  # noqa: BLE001 - letters in a number, an unknown VR, ...: pydicom has no common error
+            del dataset[tag]
 
 
 def _pixel_element(start: bytes, syntax: str) -> tuple[int | None, int]:

@@ -95,8 +95,7 @@ def write_rtstruct(
     if not kept:
         raise OutputError(f"no RTSTRUCT written: all ROIs are empty ({', '.join(left_out) or 'none given'})")
     dataset = _structure_set(grid, label)
-    described = f"{series_description.strip()} ({DISCLAIMER})" if series_description.strip() else ""
-    dataset.SeriesDescription = described if 0 < len(described) <= LONG else f"{MANUFACTURER}: {DISCLAIMER}"
+    dataset.SeriesDescription = _described(series_description.strip())
     dataset.SeriesNumber = series_number
     dataset.file_meta.TransferSyntaxUID = _transfer_syntax(kept)
     dataset.StructureSetROISequence = Sequence()
@@ -107,6 +106,12 @@ def write_rtstruct(
     save_whole(dataset, Path(path))
     names = tuple(roi.name for roi, _ in kept)
     return StructureSet(Path(path), dataset.SOPInstanceUID, dataset.SeriesInstanceUID, names, tuple(left_out))
+
+
+def _described(text: str) -> str:
+    """The series description; a text too long to stand before the statement gives way to it."""
+    full = f"{text or MANUFACTURER}: {DISCLAIMER}"
+    return full if len(full) <= LONG else f"{MANUFACTURER}: {DISCLAIMER}"
 
 
 def _contoured(rois: Iterable[Roi], grid: CtGrid) -> tuple[list[tuple[Roi, list[Contour]]], list[str]]:

@@ -61,7 +61,8 @@ class Scan:
     """Result of ``scan_folder``.
 
     ``series``: CT series, by number. ``notes``: what was ignored and why. ``damaged``: files that may be CT
-    slices but cannot be read. ``others``: UID -> what it is, for series that are no classic CT, so that asking for one gets an answer.
+    slices but cannot be read. ``others``: UID -> what it is, for series that are no classic CT, so that asking for one
+    gets an answer.
     """
 
     folder: Path

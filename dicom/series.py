@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -143,10 +142,8 @@ def _instance(header: Header) -> SliceInstance:
 def _reference(dataset: Dataset) -> Dataset:
     copy = Dataset()
     for keyword in REFERENCE_TAGS:
-        # A damaged value (letters in a number) is left out rather than ending the run.
-        with contextlib.suppress(ValueError, TypeError, OverflowError, ArithmeticError):
-            if keyword in dataset:
-                copy.add(dataset[keyword])
+        if keyword in dataset:
+            copy.add(dataset[keyword])
     return copy
 
 

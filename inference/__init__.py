@@ -2,6 +2,7 @@
 
 from oarseg.inference.canvas import Canvas
 from oarseg.inference.localize import LocalizerInferer, locate
+from oarseg.inference.pipeline import Pipeline, Segmentation, load_localizer
 from oarseg.inference.precision import AutocastInferer, autocast
 from oarseg.inference.two_stage import TwoStageInferer, TwoStageResult
 from oarseg.inference.windows import WindowInferer
@@ -10,9 +11,12 @@ __all__ = [
     "AutocastInferer",
     "Canvas",
     "LocalizerInferer",
+    "Pipeline",
+    "Segmentation",
     "TwoStageInferer",
     "TwoStageResult",
     "WindowInferer",
     "autocast",
+    "load_localizer",
     "locate",
 ]

@@ -22,7 +22,7 @@ LEAST_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Located:
-    """An organ as stage 1 sees it: ``probability`` (d, h, w) on ``grid``, zero outside its largest piece; tight ``box``."""
+    """An organ as stage 1 sees it: ``probability`` (d, h, w) on ``grid``, zero outside its largest piece; its ``box``."""
 
     organ: Organ
     probability: Tensor
@@ -72,7 +72,7 @@ def largest_piece(mask: np.ndarray) -> np.ndarray:
 
 
 def keep_piece(probability: Tensor, piece: np.ndarray) -> Tensor:
-    """``probability`` with all but ``piece`` and its neighbouring voxels zero, so that the 0.5 level keeps its shape."""
+    """``probability`` with all but ``piece`` and its neighbours zero, so that the 0.5 level keeps its shape."""
     near = ndimage.binary_dilation(piece > 0, structure=np.ones((3, 3, 3)))
     return probability * torch.as_tensor(near, device=probability.device)
 

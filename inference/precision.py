@@ -19,7 +19,7 @@ def autocast(device: torch.device | str) -> AbstractContextManager:
 
 
 def _cpu_has_bf16() -> bool:
-    # torch.ops.mkldnn's own question is "is bf16 implemented at all", which emulates where the CPU has none (and is slow).
+    # Elsewhere PyTorch emulates bfloat16, which is slower than float32.
     return "avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags()
 
 

@@ -13,8 +13,8 @@ from oarseg.sites import Site
 class TwoStageNet(nn.Module):
     """A localizer and one network an organ.
 
-    ``forward(image, organ=None)`` runs one of them: the localizer on a stage-1 grid, or the named organ's network on its
-    stage-2 grid. What happens between the two is :class:`oarseg.inference.TwoStageInferer`'s matter.
+    ``forward(image, organ=None)`` runs one of them: the localizer on a stage-1 grid, or the named organ's network on
+    its stage-2 grid. What happens between the two is :class:`oarseg.inference.TwoStageInferer`'s matter.
     """
 
     def __init__(self, localizer: nn.Module, organs: Mapping[str, nn.Module]) -> None:

@@ -72,12 +72,22 @@ class Site:
         for organ in self.organs:
             if organ.key == key:
                 return organ
-        raise ConfigError(f"organ {key!r} is not in site {self.site!r}; it has: {', '.join(o.key for o in self.organs)}")
+        known = ", ".join(o.key for o in self.organs)
+        raise ConfigError(f"organ {key!r} is not in site {self.site!r}; it has: {known}")
 
     @property
     def values(self) -> dict[str, int]:
         """Label value by organ key."""
         return {o.key: o.value for o in self.organs}
+
+    @property
+    def class_weights(self) -> list[float]:
+        """Weights a_t of the focal loss (eq. 3-10), background first: small organs count as much as the largest.
+
+        The background weighs 1, an organ the largest typical volume over its own (geometric mean of its range).
+        """
+        typical = [(o.volume_cm3[0] * o.volume_cm3[1]) ** 0.5 for o in self.organs]
+        return [1.0] + [max(typical) / volume for volume in typical]
 
     @property
     def mirror_pairs(self) -> list[tuple[int, int]]:
@@ -131,7 +141,7 @@ def _check(site: Site, where: str) -> None:
 
 
 def load_organ(configs: str | Path) -> Organ:
-    """The organ that a bundle's ``configs`` folder is about: the row of its ``site.json`` that its ``organ.json`` names."""
+    """The organ that a bundle is about: the row of ``configs/site.json`` that ``configs/organ.json`` names."""
     folder = Path(configs)
     site = load_site(str(folder / "site.json"))
     try:

@@ -1,5 +1,17 @@
 """What the bundles' training needs beside MONAI's handlers: resume, a progress bar, statistics and weight files."""
 
-from oarseg.training.handlers import ResumableCheckpoint, progress_bar
+from oarseg.training.handlers import ResumableCheckpoint, on_main_rank, prepare_staged_batch, progress_bar
+from oarseg.training.weights import LoadWeights, load_weights, mirrored, read_state, save_weights, verified
 
-__all__ = ["ResumableCheckpoint", "progress_bar"]
+__all__ = [
+    "LoadWeights",
+    "ResumableCheckpoint",
+    "load_weights",
+    "mirrored",
+    "on_main_rank",
+    "prepare_staged_batch",
+    "progress_bar",
+    "read_state",
+    "save_weights",
+    "verified",
+]

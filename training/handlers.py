@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import torch
 from ignite.engine import Engine, Events
 from ignite.handlers.tqdm_logger import ProgressBar
-from monai.handlers import CheckpointLoader, CheckpointSaver
+from monai.handlers import CheckpointLoader, CheckpointSaver, LrScheduleHandler, ValidationHandler
+
+from oarseg.training.weights import LoadWeights
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +32,8 @@ class ResumableCheckpoint:
     def attach(self, engine: Engine) -> None:
         state = self.objects | {"trainer": engine}
         engine.add_event_handler(Events.STARTED, self._resume, state)
+        if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
+            return
         CheckpointSaver(str(self.folder), state, file_prefix=self.prefix, save_interval=1, n_saved=1).attach(engine)
 
     def _resume(self, engine: Engine, state: dict) -> None:
@@ -44,3 +49,24 @@ class ResumableCheckpoint:
 def progress_bar() -> ProgressBar:
     """A bar over the steps of an epoch with the loss; silent where the output is not a terminal."""
     return ProgressBar(persist=False, disable=None, desc="training")
+
+
+def on_main_rank(handlers: Sequence) -> list:
+    """All handlers on the first process of a distributed run; on the others those that every process needs.
+
+    Validation takes part everywhere (each rank has its share); writing files and logs is for one.
+    """
+    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+        return list(handlers)
+    shared = (ResumableCheckpoint, LoadWeights, ValidationHandler, LrScheduleHandler)
+    return [h for h in handlers if isinstance(h, shared)]
+
+
+def prepare_staged_batch(batch: Mapping, device: torch.device, non_blocking: bool = False, **kwargs: object) -> tuple:
+    """A batch of one sample drawn by :class:`oarseg.transforms.RandStaged`, for a :class:`TwoStageNet`.
+
+    Returns image, target, and the arguments that make the network run the drawn part.
+    """
+    organ = batch["organ"][0] or None
+    image, label = (batch[key].to(device=device, non_blocking=non_blocking) for key in ("image", "label"))
+    return image, label, (), {"organ": organ}

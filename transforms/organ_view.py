@@ -42,7 +42,7 @@ class OrganViewd(MapTransform, Randomizable):
         box = box_of_mask(mask[0].numpy(), source)
         if box is None:
             name = label.meta.get("filename_or_obj", "the label map")
-            raise InputError(f"{name}: no voxel of {self.organ.key} (value {self.organ.value}), though listed as labelled")
+            raise InputError(f"{name}: listed as labelling {self.organ.key}, but no voxel is {self.organ.value}")
         if self.jitter_mm:
             box = box.jittered(self.jitter_mm, self.R)
         target = self._enlarge(box).grid(self.organ.grid)

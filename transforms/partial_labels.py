@@ -50,3 +50,20 @@ class EncodePartialLabelsd(MapTransform):
         for key in self.key_iterator(out):
             out[key] = self.encode(out[key], out.get("labelled"))
         return out
+
+
+class EncodeForMetricsd(MapTransform):
+    """Label maps as one-hot for MONAI's metrics, an organ that the case does not label empty in the reference.
+
+    MONAI's metrics leave out organs without a reference voxel, so an unlabelled organ adds no score.
+    """
+
+    def __init__(self, keys: KeysCollection, organs: Sequence) -> None:
+        super().__init__(keys)
+        self.encode = EncodePartialLabels(organs)
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
+        out = dict(data)
+        for key in self.key_iterator(out):
+            out[key] = self.encode(out[key])
+        return out

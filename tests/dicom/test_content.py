@@ -14,12 +14,12 @@ def crop(item):
 
 BAD = {
     "no pixels": (lambda s: s[5].pop("PixelData"), "without pixel data"),
-    "pixels too short": (lambda s: setattr(s[5], "PixelData", s[5].PixelData[:99]), r"too short, 100.*expected 1344"),
+    "pixels too short": (lambda s: setattr(s[5], "PixelData", s[5].PixelData[:98]), r"too short, 98.*expected 1344"),
     "inverted grey": (lambda s: setattr(s[5], "PhotometricInterpretation", "MONOCHROME1"), "MONOCHROME1"),
     "colour": (lambda s: setattr(s[5], "SamplesPerPixel", 3), r"3 sample"),
     "frames": (lambda s: setattr(s[5], "NumberOfFrames", 2), "2 frames in one file"),
-    "no slope": (lambda s: s[5].pop("RescaleSlope"), "RescaleSlope is missing.*HU"),
-    "no intercept": (lambda s: s[5].pop("RescaleIntercept"), "RescaleIntercept is missing.*HU"),
+    "no slope": (lambda s: s[5].pop("RescaleSlope"), "RescaleSlope is missing or unreadable.*HU"),
+    "no intercept": (lambda s: s[5].pop("RescaleIntercept"), "RescaleIntercept is missing or unreadable.*HU"),
     "slope zero": (lambda s: setattr(s[5], "RescaleSlope", 0), "RescaleSlope is 0"),
     "no instance UID": (lambda s: s[5].pop("SOPInstanceUID"), "SOPInstanceUID is missing"),
     "bits": (lambda s: setattr(s[5], "BitsAllocated", 12), "BitsAllocated is 12"),

@@ -47,6 +47,14 @@ def test_bad_geometry_is_refused(edited, case):
         read_ct(edited(change))
 
 
+def test_letters_in_a_number_are_refused(edited, tmp_path):
+    folder = edited(lambda s: None)
+    for file in folder.iterdir():
+        file.write_bytes(file.read_bytes().replace(b"1.5\\2.0", b"1.5\\2,x"))
+    with pytest.raises(InputError, match="PixelSpacing is (not numeric|missing or unreadable)"):
+        read_ct(folder)
+
+
 def test_wrong_number_of_values_is_refused(edited):
     with pytest.raises(InputError, match="PixelSpacing is .*expected 2"):
         read_ct(edited(lambda s: setattr(s[5], "PixelSpacing", [1.0, 1.0, 1.0])))

@@ -130,9 +130,9 @@ def test_odd_text_of_the_ct_is_carried(edited, tmp_path):
 
 
 def test_contour_too_long_for_explicit_vr_goes_implicit(ct, tmp_path):
-    volume = read_ct(ct(shape=(3, 130, 130), hu=lambda p: np.zeros(p.shape[:-1])).write(tmp_path / "ct"))
+    volume = read_ct(ct(shape=(3, 110, 110), hu=lambda p: np.zeros(p.shape[:-1])).write(tmp_path / "ct"))
     comb = np.zeros(volume.shape, bool)
-    comb[1, 1:128, 1:129:2] = comb[1, 1:128:2, 1:128] = True
+    comb[1, 1:108, 1:109:2] = comb[1, 1:108:2, 1:108] = True
     write_rtstruct(tmp_path / "rt.dcm", volume, [Roi("Comb", RED, comb)])
     rt = pydicom.dcmread(tmp_path / "rt.dcm")
     (contour,) = rt.ROIContourSequence[0].ContourSequence

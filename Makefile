@@ -1,0 +1,29 @@
+# Two commands: `make demo` and `make test`. Both make .venv and install oarseg into it first.
+PYTHON ?= python3
+VENV ?= .venv
+# For example PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu" for the smaller CPU build of PyTorch.
+PIP_ARGS ?=
+BIN = $(VENV)/bin
+
+.PHONY: demo test lint sync clean
+
+demo: $(VENV)/.installed
+	$(BIN)/oarseg demo
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+
+sync: $(VENV)/.installed
+	$(BIN)/oarseg bundles sync
+
+$(VENV)/.installed: setup.cfg constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "oarseg needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e ".[test]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) oarseg_demo

@@ -1,0 +1,77 @@
+"""The model card of a bundle (``docs/README.md``) and the licence note of its data."""
+
+from __future__ import annotations
+
+from string import Template
+
+from oarseg.bundles.metadata import description, task
+from oarseg.bundles.spec import TEMPLATES, BundleSpec
+from oarseg.bundles.training_log import TRAINED
+from oarseg.evaluation.results import results_table, validation_summary
+
+
+def card(spec: BundleSpec, checksum: str | None) -> str:
+    """Markdown, filled from the table, the weights' checksum and the stored validation results."""
+    return Template(_template("card.md")).substitute(
+        name=spec.name,
+        task=task(spec),
+        description=description(spec),
+        network=_network(spec),
+        training=_training(spec),
+        evaluation=_evaluation(spec),
+        needs=_needs(spec),
+        checksum=checksum or "no weights yet",
+    )
+
+
+def data_license() -> str:
+    return _template("data_license.txt")
+
+
+def _template(name: str) -> str:
+    return (TEMPLATES / "common" / name).read_text(encoding="utf-8")
+
+
+def _network(spec: BundleSpec) -> str:
+    row = spec.site.localizer
+    stage1 = (
+        f"3D U-Net, 3 poolings, base width {row.base_width}, {len(spec.site.organs) + 1} classes, at "
+        f"{row.spacing_mm[0]:g} x {row.spacing_mm[1]:g} x {row.spacing_mm[2]:g} mm (slices x rows x columns)."
+    )
+    if spec.kind == "localizer":
+        return stage1
+    if spec.organ:
+        organ = spec.organ
+        return (
+            f"3D U-Net, 3 poolings, base width {organ.base_width}, 2 classes, on a grid of "
+            f"{' x '.join(str(n) for n in organ.grid)} voxels over at least "
+            f"{' x '.join(f'{n:g}' for n in organ.field_mm)} mm (slices x rows x columns)."
+        )
+    widths = ", ".join(f"{o.key} {o.base_width}" for o in spec.site.organs)
+    return f"Stage 1: {stage1} Stage 2: a 3D U-Net an organ, base widths: {widths}."
+
+
+def _training(spec: BundleSpec) -> str:
+    if spec.kind == "two_stage":
+        return "The nine networks of the localizer's and the organs' bundles, put together unchanged; see their cards."
+    return TRAINED.get(spec.organ.key if spec.organ else "localizer", "Not trained yet.")
+
+
+def _evaluation(spec: BundleSpec) -> str:
+    if spec.organ is None:
+        return results_table(spec.site)
+    one, two = validation_summary("stage1"), validation_summary("two_stage")
+    key = spec.organ.key
+    if key not in two:
+        return "No validation results are stored yet."
+    a, b = one[key], two[key]
+    return (
+        f"Dice {b.mean:.3f} ± {b.sd:.3f} over {b.n} case(s), lowest {b.lowest:.3f}, not found in {b.missed}; "
+        f"stage 1 alone: {a.mean:.3f}."
+    )
+
+
+def _needs(spec: BundleSpec) -> str:
+    if spec.kind == "organ":
+        return "The localizer's bundle must lie beside this one (or give `--localizer_root`): it puts the box."
+    return "Nothing beside this folder."

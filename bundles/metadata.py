@@ -1,0 +1,120 @@
+"""``metadata.json`` of a bundle (schema 20240725)."""
+
+from __future__ import annotations
+
+from oarseg._version import __version__
+from oarseg.bundles.spec import BundleSpec
+from oarseg.evaluation.results import validation_summary
+
+SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+REFERENCES = [
+    "Cicek et al. 3D U-Net: learning dense volumetric segmentation from sparse annotation. MICCAI 2016.",
+    "Zhu et al. AnatomyNet: deep learning for fast and fully automated whole-volume segmentation of head and neck "
+    "anatomy. Med. Phys. 46, 2019.",
+    "Babier et al. OpenKBP: the open-access knowledge-based planning grand challenge and dataset. Med. Phys. 48, 2021.",
+    "Nikolov et al. Clinically applicable segmentation of head and neck anatomy for radiotherapy. J. Med. Internet "
+    "Res. 23, 2021.",
+]
+CHANGELOG = {"0.1.0": "first weights, trained on 94 head-and-neck planning CTs"}
+
+
+def metadata(spec: BundleSpec, checksum: str | None) -> dict:
+    """The metadata of one bundle; ``checksum``: SHA-256 of its weights, or None while there are none."""
+    content = {
+        "schema": SCHEMA,
+        "name": spec.name,
+        "version": __version__,
+        "changelog": CHANGELOG,
+        "monai_version": "1.6.1",
+        "pytorch_version": "2.13.0",
+        "numpy_version": "2.4.6",
+        "required_packages_version": {
+            "oarseg": __version__,
+            "pytorch-ignite": "0.5.5",
+            "nibabel": "5.4.2",
+            "pydicom": "3.0.2",
+            "scipy": "1.17.1",
+            "tensorboard": "2.21.0",
+        },
+        "supported_apps": {},
+        "task": task(spec),
+        "description": description(spec),
+        "authors": "oarseg contributors",
+        "copyright": "Copyright (c) oarseg contributors",
+        "data_source": "OpenKBP (MIT), eyes and optic nerves of three cases from tcia-ct-scan-dataset (CC BY 4.0)",
+        "data_type": "nifti or DICOM series",
+        "image_classes": "single channel CT in HU",
+        "label_classes": "label values of configs/site.json",
+        "pred_classes": "label values of configs/site.json",
+        "eval_metrics": eval_metrics(spec),
+        "intended_use": "Research only. Not a medical device; not for clinical use.",
+        "references": REFERENCES,
+        "network_data_format": network_data_format(spec),
+    }
+    if checksum:
+        content["weights_sha256"] = checksum
+    return content
+
+
+def task(spec: BundleSpec) -> str:
+    """One line."""
+    if spec.kind == "organ":
+        return f"Segmentation of the {spec.organ.title} in radiotherapy planning CT"
+    if spec.kind == "localizer":
+        return f"Localization of {len(spec.site.organs)} organs at risk in {spec.site.title} planning CT"
+    return f"Two-stage segmentation of {len(spec.site.organs)} organs at risk in {spec.site.title} planning CT"
+
+
+def description(spec: BundleSpec) -> str:
+    """Two or three lines."""
+    if spec.kind == "organ":
+        return (
+            f"Stage 2 for the {spec.organ.title}: a 3D U-Net that segments it inside the enlarged box which stage 1 "
+            "(hn_ct_localizer) puts around it, cut out of the original image."
+        )
+    if spec.kind == "localizer":
+        return "Stage 1: one 3D U-Net at constant spacing that finds all organs at once and gives a box around each."
+    return "Stage 1 locates the organs, stage 2 segments each with its own 3D U-Net; all networks in one state dict."
+
+
+def eval_metrics(spec: BundleSpec) -> dict[str, float]:
+    """Mean validation Dice by organ, as ``evaluate.json`` reports it; empty before there is an evaluation."""
+    summary = validation_summary("stage1" if spec.kind == "localizer" else "two_stage")
+    keys = [spec.organ.key] if spec.organ else [o.key for o in spec.site.organs]
+    return {f"{key}_dice": round(summary[key].mean, 4) for key in keys if key in summary}
+
+
+def network_data_format(spec: BundleSpec) -> dict:
+    """Shapes for ``verify_net_in_out``; the two-stage network's forward pass is the localizer's."""
+    organs = [spec.organ] if spec.organ else list(spec.site.organs)
+    shape = list(spec.organ.grid) if spec.organ else ["8*n", "8*n", "8*n"]
+    shared = {"num_channels": 1, "spatial_shape": shape, "is_patch_data": spec.kind != "organ"}
+    values = [o.value for o in spec.site.organs]
+    classes = {"0": "background"} | {str(i): o.key for i, o in enumerate(organs, start=1)}
+    final = {"0": "background"} | {str(o.value): o.key for o in organs}
+    image = {"type": "image", "format": "hounsfield", "modality": "CT", "dtype": "float32", "value_range": [0, 1]}
+    return {
+        "inputs": {"image": image | shared | {"channel_def": {"0": "image"}}},
+        "outputs": {
+            "pred": {
+                "type": "image",
+                "format": "segmentation",
+                "dtype": "float32",
+                "value_range": [0, 1],
+                **shared,
+                "num_channels": len(organs) + 1,
+                "channel_def": classes,
+            }
+        },
+        "post_processed_outputs": {
+            "pred": {
+                "type": "image",
+                "format": "segmentation",
+                "num_channels": 1,
+                "spatial_shape": ["*", "*", "*"],
+                "dtype": "uint8",
+                "value_range": [0, max(values)],
+                "channel_def": final,
+            }
+        },
+    }

@@ -1,0 +1,29 @@
+"""Which bundles a site has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from oarseg.sites import Organ, Site
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+
+@dataclass(frozen=True)
+class BundleSpec:
+    """One bundle of a site: ``kind`` is "localizer", "organ" or "two_stage"; ``organ`` is None but for the second."""
+
+    name: str
+    kind: str
+    site: Site
+    organ: Organ | None = None
+
+
+def bundle_specs(site: Site) -> list[BundleSpec]:
+    """All bundles of a site: the localizer, one an organ, and both stages chained."""
+    return [
+        BundleSpec(f"{site.prefix}_localizer", "localizer", site),
+        *(BundleSpec(f"{organ.key}_ct_segmentation", "organ", site, organ) for organ in site.organs),
+        BundleSpec(f"{site.prefix}_two_stage", "two_stage", site),
+    ]

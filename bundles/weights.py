@@ -1,0 +1,44 @@
+"""Puts trained weights into bundles."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from oarseg.bundles.spec import BundleSpec, bundle_specs
+from oarseg.errors import ConfigError
+from oarseg.networks import TwoStageNet
+from oarseg.training.weights import FILE, load_weights, mirrored, read_state, save_weights
+
+
+def install(spec: BundleSpec, root: Path, checkpoint: Path | None, mirror: bool = False) -> str:
+    """Write ``models/model.pt`` of a bundle; returns its SHA-256.
+
+    Args: ``checkpoint``: trained weights. None for the two-stage bundle, whose weights are those of the other bundles.
+    ``mirror``: flip the kernels left to right, to derive one side's network from the other's.
+    Raises WeightsError where the weights do not fit the network that the table describes.
+    """
+    if (checkpoint is None) != (spec.kind == "two_stage"):
+        raise ConfigError(f"{spec.name}: a checkpoint is needed, except for the two-stage bundle")
+    state = _assembled(spec, root) if checkpoint is None else read_state(checkpoint)
+    path = root / spec.name / FILE
+    checksum = save_weights(mirrored(state) if mirror else state, path)
+    load_weights(_network(spec), path)
+    return checksum
+
+
+def _assembled(spec: BundleSpec, root: Path) -> dict[str, Tensor]:
+    state = {}
+    for part in bundle_specs(spec.site):
+        if part.kind != "two_stage":
+            prefix = "localizer" if part.organ is None else f"organs.{part.organ.key}"
+            state |= {f"{prefix}.{key}": value for key, value in read_state(root / part.name / FILE).items()}
+    return state
+
+
+def _network(spec: BundleSpec):
+    network = TwoStageNet.for_site(spec.site)
+    if spec.kind == "two_stage":
+        return network
+    return network.organs[spec.organ.key] if spec.organ else network.localizer

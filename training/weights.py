@@ -1,0 +1,116 @@
+"""Weight files: state dicts of tensors, half precision, with a SHA-256 beside them in the bundle's metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from ignite.engine import Engine, Events
+from torch import Tensor, nn
+
+from oarseg.errors import WeightsError
+
+FILE = "models/model.pt"
+
+
+def sha256(path: str | Path) -> str:
+    """Hex SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Convolution kernels and biases as float16; what BatchNorm keeps stays float32, whose range it may need."""
+    norm = {key.rpartition(".")[0] for key in state if key.endswith("running_var")}
+    return {
+        key: value.half().contiguous() if value.is_floating_point() and key.rpartition(".")[0] not in norm else value
+        for key, value in state.items()
+    }
+
+
+def save_weights(state: Mapping[str, Tensor], path: str | Path) -> str:
+    """Write a state dict in half precision, whole or not at all; returns its SHA-256."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".partial")
+    torch.save(half(state), temporary)
+    os.replace(temporary, path)
+    return sha256(path)
+
+
+def read_state(path: str | Path) -> dict[str, Tensor]:
+    """The network's state dict in a weight file or in a training checkpoint. Raises WeightsError."""
+    path = Path(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(f"weights missing: {path}; fetch them or train the bundle") from error
+    except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise WeightsError(f"{path} is damaged or not a plain state dict: {reason}") from error
+    state = state.get("network", state.get("model", state)) if isinstance(state, dict) else None
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise WeightsError(f"{path} holds no state dict of tensors")
+    return state
+
+
+def load_weights(network: nn.Module, path: str | Path) -> None:
+    """Copy a weight file into ``network`` (float32). Raises WeightsError where they do not fit."""
+    try:
+        network.load_state_dict(read_state(path))
+    except RuntimeError as error:
+        raise WeightsError(f"{path} belongs to another network: {str(error).splitlines()[1].strip()}") from error
+
+
+def verified(bundle_root: str | Path) -> tuple[Path, str]:
+    """A bundle's own weight file and its SHA-256, once it is the one that the bundle's metadata names.
+
+    Raises WeightsError where the file is missing or another one.
+    """
+    root = Path(bundle_root)
+    path = root / FILE
+    if not path.is_file():
+        raise WeightsError(f"weights missing: {path}; fetch them or train the bundle")
+    try:
+        wanted = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))["weights_sha256"]
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightsError(f"{root / 'configs' / 'metadata.json'} names no weights_sha256") from error
+    found = sha256(path)
+    if found != wanted:
+        raise WeightsError(f"{path} has SHA-256 {found[:12]}..., but the bundle's metadata names {wanted[:12]}...")
+    return path, found
+
+
+class LoadWeights:
+    """Handler that loads weights as the engine starts, after checking those that the bundle shipped.
+
+    Args: ``bundle_root``; ``path``: the bundle's ``models/model.pt`` (its checksum must be the metadata's) or another
+    file, such as one just trained.
+    """
+
+    def __init__(self, bundle_root: str, path: str, network: nn.Module) -> None:
+        self.bundle_root, self.path, self.network = Path(bundle_root), Path(path), network
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self)
+
+    def __call__(self, engine: Engine | None = None) -> None:
+        if self.path.resolve() == (self.bundle_root / FILE).resolve():
+            verified(self.bundle_root)
+        load_weights(getattr(self.network, "module", self.network), self.path)
+
+
+def mirrored(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The state dict of the network for the mirrored patient: every kernel (..., D, H, W) flipped along W.
+
+    With columns running left-right, a network and its mirrored one give mirrored outputs for mirrored inputs exactly.
+    """
+    return {key: value.flip(-1) if value.ndim == 5 else value for key, value in state.items()}
