@@ -37,7 +37,8 @@ def main() -> int:
     parser.add_argument("ct", type=Path, help="DICOM folder, NIfTI or NRRD file")
     parser.add_argument("--runs", type=int, default=3)
     args = parser.parse_args()
-    reference = [measure([sys.executable, "-c", "import torch, monai.bundle, monai.transforms"]) for _ in range(args.runs)]
+    imports = "import torch, monai.bundle, monai.transforms"
+    reference = [measure([sys.executable, "-c", imports]) for _ in range(args.runs)]
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "oarseg.cli", "segment", str(args.ct), "-o", f"{folder}/out", "--overwrite"]
         job = [measure(command) for _ in range(args.runs)]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from oarseg.bundles.card import card, data_license
 from oarseg.bundles.metadata import metadata
+from oarseg.bundles.readme import sync_readme
 from oarseg.bundles.spec import TEMPLATES, BundleSpec, bundle_specs
 from oarseg.sites import Site
 from oarseg.sites.table import FOLDER as SITES
@@ -38,9 +39,9 @@ def render(spec: BundleSpec, folder: Path) -> dict[str, bytes]:
 
 
 def sync(site: Site, root: Path, check: bool = False) -> list[str]:
-    """Render all bundles of ``site`` below ``root``; returns the paths (relative to it) that differed.
+    """Render all bundles of ``site`` below ``root`` and the table of the README beside it.
 
-    With ``check`` nothing is written.
+    Returns the paths (relative to ``root``) that differed; with ``check`` nothing is written.
     """
     changed = []
     for spec in bundle_specs(site):
@@ -53,6 +54,8 @@ def sync(site: Site, root: Path, check: bool = False) -> list[str]:
             if not check:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
+    if sync_readme(site, root.parent / "README.md", check):
+        changed.append("../README.md")
     return changed
 
 

@@ -6,7 +6,17 @@ from oarseg._version import __version__
 
 __all__ = ["__version__"]
 
-_SUBPACKAGES = ("bundles", "datasets", "dicom", "evaluation", "inference", "networks", "sites", "training", "transforms")
+_SUBPACKAGES = {
+    "bundles",
+    "datasets",
+    "dicom",
+    "evaluation",
+    "inference",
+    "networks",
+    "sites",
+    "training",
+    "transforms",
+}
 
 
 def __getattr__(name: str):

@@ -19,7 +19,7 @@ from matplotlib.patheffects import withStroke
 from scipy import ndimage
 
 from oarseg import __version__
-from oarseg.evaluation.report import Measure
+from oarseg.inference.measure import Measure
 from oarseg.sites import Organ, Site
 
 WINDOW_HU = (-160, 240)
@@ -92,7 +92,7 @@ def write_preview(
     """Draw ``path`` (PNG).
 
     Args: ``hu`` and ``label`` (i, j, k) with ``affine`` (4, 4) to RAS mm; ``measures`` from
-    ``oarseg.evaluation.report.measure``; ``asked``: keys for the legend (all by default), the ones without a measure
+    ``oarseg.inference.measure.measure``; ``asked``: keys for the legend (all by default), the ones without a measure
     are marked as not found. Raises OSError where the file cannot be written.
     """
     view = lps_view(hu, label, affine)
@@ -181,7 +181,8 @@ def shown_box(view: View) -> tuple[tuple[int, int], tuple[int, int], tuple[int, 
 
 def picture(array: np.ndarray, plane: Plane, index: int) -> np.ndarray:
     """One slice of (x, y, z) as rows from the top and columns from the left of the picture."""
-    flat = np.take(array, index, axis=plane.axis)
+    # Not np.take: it copies the whole volume where the axes are transposed.
+    flat = array[(slice(None),) * plane.axis + (index,)]
     flat = flat.T if plane.across < plane.down else flat
     return flat[::-1] if plane.flip else flat
 

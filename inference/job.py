@@ -15,12 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from oarseg.dicom import Roi, write_rtstruct
 from oarseg.errors import ConfigError, GeometryError
 from oarseg.evaluation.preview import write_preview
-from oarseg.evaluation.report import Measure, make_report, measure
+from oarseg.evaluation.report import make_report
 from oarseg.inference.outputs import PREVIEW, REPORT, RTSTRUCT, SEGMENTATION, ResultFolder, write_segmentation, writing
 from oarseg.inference.pipeline import Pipeline, Segmentation
 from oarseg.inference.read import CtImage, read_image
@@ -82,21 +80,25 @@ def segment_to_folder(
             found = pipeline.segment(image.tensor, tell)
         tell("writing the results")
         with _timed(seconds, "write"), writing(results.folder):
-            measures = measure(found.label, found.affine, pipeline.site)
-            notes += _write_contours(results.staging, wanted, image, found, pipeline.site, measures)
-            told = {*(organs or ()), *measures, *found.missing, *found.boxes}
+            notes += _write_contours(results.staging, wanted, image, found, pipeline.site)
+            told = {*(organs or ()), *found.measures, *found.missing, *found.boxes}
             asked = [key for key in pipeline.site.values if key in told]
+            hu = image.tensor.as_tensor()[0].numpy()
             write_preview(
-                results.staging / PREVIEW, image.tensor.as_tensor()[0].numpy(), found.label, found.affine,
-                pipeline.site, measures, asked,
-            )  # fmt: skip
-        seconds = {"read": seconds["read"], "load": seconds["load"], **found.seconds, "write": seconds["write"]}
-        report = make_report(pipeline, image, found, measures, asked, seconds, notes)
-        with writing(results.folder):
-            (results.staging / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-            files = tuple(sorted(p.name for p in results.staging.iterdir()))
+                results.staging / PREVIEW, hu, found.label, found.affine, pipeline.site, found.measures, asked
+            )
+        seconds = found.seconds | seconds
+        report = make_report(pipeline, image, found, asked, seconds, notes)
+        files = _write_report(results, report)
         results.publish()
     return Done(Path(out), files, report, found)
+
+
+def _write_report(results: ResultFolder, report: dict) -> tuple[str, ...]:
+    """Write the report and return the names of all staged files."""
+    with writing(results.folder):
+        (results.staging / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        return tuple(sorted(p.name for p in results.staging.iterdir()))
 
 
 def load_pipeline(bundle: str | None, device: str, organs: Sequence[str] | None) -> Pipeline:
@@ -147,22 +149,21 @@ def _write_contours(
     image: CtImage,
     found: Segmentation,
     site: Site,
-    measures: dict[str, Measure],
 ) -> list[str]:
     if "nifti" in wanted:
         write_segmentation(staging / SEGMENTATION, found.label, found.affine, image.volume is not None)
     if "rtstruct" not in wanted or image.volume is None:
         return []
-    if not measures:
+    if not found.measures:
         return ["no RTSTRUCT written: no organ was found"]
-    written = write_rtstruct(staging / RTSTRUCT, image.volume, _rois(found.label, site, measures))
+    written = write_rtstruct(staging / RTSTRUCT, image.volume, _rois(found, site))
     return [f"{name}: no contour in the RTSTRUCT, it is too small" for name in written.left_out]
 
 
-def _rois(label: np.ndarray, site: Site, measures: dict[str, Measure]) -> Iterator[Roi]:
-    for organ in site.organs:
-        if organ.key in measures:
-            yield Roi(organ.name, organ.color, label == organ.value)
+def _rois(found: Segmentation, site: Site) -> Iterator[Roi]:
+    for key in found.measures:
+        organ = site.organ(key)
+        yield Roi(organ.name, organ.color, found.label == organ.value)
 
 
 class _timed:

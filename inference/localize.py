@@ -22,7 +22,7 @@ LEAST_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Located:
-    """An organ as stage 1 sees it: ``probability`` (d, h, w) on ``grid``, zero outside its largest piece; its ``box``."""
+    """An organ as stage 1 sees it: ``probability`` (d, h, w) on ``grid``, zero beyond its largest piece; ``box``."""
 
     organ: Organ
     probability: Tensor

@@ -17,6 +17,7 @@ from torch import nn
 
 from oarseg.bundles import root
 from oarseg.errors import ConfigError, WeightsError
+from oarseg.inference.measure import Measure, measure
 from oarseg.inference.plausibility import implausibilities
 from oarseg.networks import UNet3d
 from oarseg.sites import Site, load_site
@@ -31,7 +32,8 @@ class Segmentation:
     """``label`` uint8 on the image's own voxels and axis order, ``affine`` (4, 4) RAS mm.
 
     ``boxes``: enlarged stage-1 boxes by organ key, RAS mm, (2, 3) lowest and highest corner. ``missing``: why an organ
-    was left out. ``seconds``: by step. ``warnings``: what looks implausible.
+    was left out. ``seconds``: by step. ``measures``: volume, centroid and extent of what was found. ``warnings``: what
+    looks implausible.
     """
 
     label: np.ndarray
@@ -39,6 +41,7 @@ class Segmentation:
     boxes: dict[str, np.ndarray]
     missing: dict[str, str]
     seconds: dict[str, float]
+    measures: dict[str, Measure]
     warnings: list[str]
 
 
@@ -82,9 +85,9 @@ class Pipeline:
         label = MetaTensor(result.label[None].cpu(), affine=prepared.affine)
         codes = "".join(nib.aff2axcodes(affine))
         label = Orientation(axcodes=codes, labels=None)(label).as_tensor()[0].numpy()
-        return Segmentation(
-            label, affine, boxes, result.missing, result.seconds, implausibilities(label, affine, self.site)
-        )
+        measures = measure(label, affine, self.site)
+        warnings = implausibilities(measures, self.site)
+        return Segmentation(label, affine, boxes, result.missing, result.seconds, measures, warnings)
 
 
 def load_localizer(bundle_root: str, device: torch.device | str) -> nn.Module:

@@ -102,4 +102,3 @@ class TwoStageInferer(Inferer):
         if self.localizer is None or len(self.organs) != 1:
             raise ConfigError("a single organ's network needs a localizer and exactly one organ")
         return self.localizer, {self.organs[0].key: network}
-

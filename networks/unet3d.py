@@ -69,9 +69,7 @@ class UNet3d(nn.Module):
         below = [encoder[-1][1]] + [pair[1] for pair in decoder[:-1]]
         self.up = nn.ModuleList(nn.ConvTranspose3d(i, o, 2, stride=2) for i, o in zip(below, up, strict=True))
         skips = [pair[1] for pair in encoder[-2::-1]]
-        self.decoder = nn.ModuleList(
-            _level(s + u, *pair) for s, u, pair in zip(skips, up, decoder, strict=True)
-        )
+        self.decoder = nn.ModuleList(_level(s + u, *pair) for s, u, pair in zip(skips, up, decoder, strict=True))
         self.head = nn.Conv3d(decoder[-1][1], out_channels, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from oarseg.errors import ConfigError
 
 
 def write_statistics(table: Path, key: str, mean: float, std: float) -> list[str]:
-    """Set ``mean`` and ``std`` of ``key`` ("localizer" or an organ) in the JSON file ``table``; returns the rows changed.
+    """Set ``mean`` and ``std`` of ``key`` ("localizer" or an organ) in the JSON file ``table``; returns the rows.
 
     An organ's twin gets the same: both are trained on both sides, mirrored.
     Raises ConfigError where the table has no such row.

@@ -147,4 +147,4 @@ def load_organ(configs: str | Path) -> Organ:
     try:
         return site.organ(json.loads((folder / "organ.json").read_text(encoding="utf-8"))["key"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{folder.parent.name}/configs/organ.json must be {{\"key\": ORGAN}}: {error}") from error
+        raise ConfigError(f'{folder.parent.name}/configs/organ.json must be {{"key": ORGAN}}: {error}') from error

@@ -1,6 +1,6 @@
 """The synthetic patient that every test shares: a body with eight organs, drawn in world coordinates on any grid.
 
-Nothing about it is symmetric: the left parotid is larger than the right one, and a dense ball sits in front on the left.
+Nothing about it is symmetric: the left parotid is larger than the right one, and a dense ball lies on the left.
 Organ ``v`` has ``v * 75`` HU, the body 0, so a stand-in for a network can tell the organs by their intensity.
 """
 
@@ -21,14 +21,14 @@ from torch.nn.functional import max_pool3d
 # RAS mm of the middle of the head.
 CENTRE = np.array([12.0, -20.0, 45.0])
 # Offsets from it and half axes, mm: towards left, posterior, superior.
-BODY = ((0, 0, 0), (78, 88, 80))
+BODY = ((0, 0, 0), (78, 92, 80))
 ORGANS = {
     1: ((0, 25, 20), (13, 12, 22)),
-    2: ((32, -62, 25), (12, 12, 12)),
-    3: ((-32, -62, 25), (12, 12, 12)),
+    2: ((32, -64, 25), (12, 12, 12)),
+    3: ((-32, -64, 25), (12, 12, 12)),
     4: ((0, -45, -40), (38, 20, 14)),
-    5: ((18, -34, 22), (7, 12, 5)),
-    6: ((-18, -34, 22), (7, 12, 5)),
+    5: ((18, -33, 22), (8, 13, 8)),
+    6: ((-18, -33, 22), (8, 13, 8)),
     7: ((52, 15, -15), (14, 18, 24)),
     8: ((-52, 15, -15), (12, 15, 18)),
 }

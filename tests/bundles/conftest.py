@@ -44,6 +44,9 @@ def narrow(folder: Path, value: int = 4) -> None:
     raw = json.loads(table.read_text(encoding="utf-8"))
     for row in (raw["localizer"], *raw["organs"]):
         row["base_width"] = WIDTH
+    raw["localizer"]["train_crop"] = [32, 48, 40]
+    for row in raw["organs"]:
+        row["grid"] = [max(16, n // 2) for n in row["grid"]]
     table.write_text(json.dumps(raw), encoding="utf-8")
     network = TwoStageNet.for_site(load_site(str(table)))
     answer(network.localizer, value)

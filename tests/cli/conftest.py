@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from oarseg.dicom.save import save_whole
+from oarseg.inference.measure import measure
 from oarseg.sites import load_site
 
 CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
@@ -112,7 +113,13 @@ class FakePipeline:
                 label[inside] = self.site.values[key]
         missing = {"brainstem": "stage 1 did not find it"}
         return SimpleNamespace(
-            label=label, affine=affine, boxes={}, missing=missing, seconds={"localize": 1.5}, warnings=["looks small"]
+            label=label,
+            affine=affine,
+            boxes={},
+            missing=missing,
+            seconds={"localize": 1.5},
+            measures=measure(label, affine, self.site),
+            warnings=["looks small"],
         )
 
 

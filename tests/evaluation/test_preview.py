@@ -18,7 +18,7 @@ from oarseg.evaluation.preview import (
     shown_box,
     write_preview,
 )
-from oarseg.evaluation.report import measure
+from oarseg.inference.measure import measure
 from oarseg.sites import load_site
 
 SITE = load_site("head_neck")

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from oarseg.evaluation.report import make_report, measure, summary_lines
+from oarseg.evaluation.report import make_report, summary_lines
+from oarseg.inference.measure import measure
 from oarseg.sites import load_site
 
 SITE = load_site("head_neck")
@@ -81,9 +82,11 @@ def report(label: np.ndarray) -> dict:
     pipeline = SimpleNamespace(site=SITE, device="cpu", weights=weights)
     tensor = np.zeros((1, 10, 20, 30))
     image = SimpleNamespace(tensor=tensor, affine=DICOM, kind="DICOM", series="0123", warnings=("odd",))
-    found = SimpleNamespace(missing={"brainstem": "stage 1 did not find it"}, warnings=["large"])
+    found = SimpleNamespace(
+        missing={"brainstem": "stage 1 did not find it"}, warnings=["large"], measures=measure(label, DICOM, SITE)
+    )
     asked = ["brainstem", "parotid_left", "parotid_right"]
-    return make_report(pipeline, image, found, measure(label, DICOM, SITE), asked, {"read": 1.23456}, ["note"])
+    return make_report(pipeline, image, found, asked, {"read": 1.23456}, ["note"])
 
 
 def test_the_report_says_what_was_found_and_what_was_not():

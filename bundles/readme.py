@@ -1,0 +1,23 @@
+"""The results table in the repository's README, rendered like everything else that repeats a stored figure."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from oarseg.evaluation.results import results_table
+from oarseg.sites import Site
+
+MARKS = re.compile(r"(<!-- results:begin -->\n).*?(<!-- results:end -->)", re.DOTALL)
+
+
+def sync_readme(site: Site, readme: Path, check: bool = False) -> bool:
+    """Whether the table between the marks of ``readme`` differed; written unless ``check``. False without one."""
+    if not readme.is_file():
+        return False
+    text = readme.read_text(encoding="utf-8")
+    table = results_table(site)
+    new = MARKS.sub(lambda match: f"{match[1]}{table}\n{match[2]}", text)
+    if new != text and not check:
+        readme.write_text(new, encoding="utf-8")
+    return new != text
