@@ -9,7 +9,7 @@ from torch import Tensor
 from oarseg.bundles.spec import BundleSpec, bundle_specs
 from oarseg.errors import ConfigError
 from oarseg.networks import TwoStageNet
-from oarseg.training.weights import FILE, load_weights, mirrored, read_state, save_weights
+from oarseg.training.weights import FILE, fit, mirrored, read_state, save_weights
 
 
 def install(spec: BundleSpec, root: Path, checkpoint: Path | None, mirror: bool = False) -> str:
@@ -22,10 +22,9 @@ def install(spec: BundleSpec, root: Path, checkpoint: Path | None, mirror: bool 
     if (checkpoint is None) != (spec.kind == "two_stage"):
         raise ConfigError(f"{spec.name}: a checkpoint is needed, except for the two-stage bundle")
     state = _assembled(spec, root) if checkpoint is None else read_state(checkpoint)
-    path = root / spec.name / FILE
-    checksum = save_weights(mirrored(state) if mirror else state, path)
-    load_weights(_network(spec), path)
-    return checksum
+    state = mirrored(state) if mirror else state
+    fit(_network(spec), state, checkpoint or spec.name)
+    return save_weights(state, root / spec.name / FILE)
 
 
 def _assembled(spec: BundleSpec, root: Path) -> dict[str, Tensor]:

@@ -33,6 +33,8 @@ def load_datalist(
         raise ConfigError(f"{path} is not a JSON datalist: {error}") from error
     except KeyError as error:
         raise ConfigError(f"{path} has no section {section!r}") from error
+    if not isinstance(rows, list):
+        raise ConfigError(f"{path}: section {section!r} must be a list of cases, not {type(rows).__name__}")
     cases = [_case(row, root, silver) for row in rows]
     wanted = {organ, mirror} - {None}
     if wanted:

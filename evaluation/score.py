@@ -63,8 +63,9 @@ def stage_one(pipeline: Pipeline, image: MetaTensor) -> np.ndarray:
     """What stage 1 alone says, on the image's own voxels and axis order."""
     prepared = pipeline.prepare({"image": image})["image"]
     label = LocalizerInferer(pipeline.site)(prepared[None].to(pipeline.device), pipeline.network.localizer)
+    label = MetaTensor(label[0].as_tensor().cpu(), affine=prepared.affine)
     codes = "".join(nib.aff2axcodes(np.asarray(image.affine)))
-    return Orientation(axcodes=codes, labels=None)(MetaTensor(label[0].cpu(), affine=prepared.affine)).numpy()[0]
+    return Orientation(axcodes=codes, labels=None)(label).numpy()[0]
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from monai.inferers import Inferer
+from monai.utils import convert_to_dst_type
 from scipy import ndimage
 from torch import Tensor, nn
 
@@ -91,4 +92,5 @@ class LocalizerInferer(Inferer):
         canvas = Canvas(image_grid(inputs.shape[2:], inputs.affine.reshape(-1, 4, 4)[0].cpu()), inputs.device)
         for located in locate(inputs.as_tensor()[0], canvas.grid, network, self.site).values():
             canvas.paint(located.organ.value, located.probability, located.grid)
-        return canvas.label[None, None]
+        # With the image's meta data: Invertd and SaveImaged find their way back by it.
+        return convert_to_dst_type(canvas.label[None, None], inputs, dtype=torch.uint8)[0]

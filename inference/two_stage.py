@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from monai.inferers import Inferer
+from monai.utils import convert_to_dst_type
 from torch import Tensor, nn
 
 from oarseg.errors import ConfigError
@@ -56,7 +57,8 @@ class TwoStageInferer(Inferer):
         self.run_network = AutocastInferer()
 
     def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
-        return self.segment(inputs, network).label[None, None]
+        # With the image's meta data: Invertd and SaveImaged find their way back by it.
+        return convert_to_dst_type(self.segment(inputs, network).label[None, None], inputs, dtype=torch.uint8)[0]
 
     @torch.no_grad()
     def segment(self, inputs: Tensor, network: nn.Module, progress: Progress | None = None) -> TwoStageResult:

@@ -42,7 +42,7 @@ class FocalLoss(PartialLabelLoss):
         log_pt = (log_p * target).sum(dim=1)
         loss = -log_pt
         if self.gamma:
-            loss = (1 - log_pt.exp()).clamp(min=0) ** self.gamma * loss
+            loss = (1 - log_pt.exp()).clamp(min=1e-6) ** self.gamma * loss
         if self.alpha is not None:
             loss = loss * torch.einsum("c,bc...->b...", self.alpha.to(target), target)
         return loss.mean()

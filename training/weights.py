@@ -64,10 +64,15 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
     """Copy a weight file into ``network`` (float32). Raises WeightsError where they do not fit."""
+    fit(network, read_state(path), path)
+
+
+def fit(network: nn.Module, state: Mapping[str, Tensor], name: str | Path) -> None:
+    """Copy ``state``, which came from ``name``, into ``network``. Raises WeightsError where it does not fit."""
     try:
-        network.load_state_dict(read_state(path))
+        network.load_state_dict(state)
     except RuntimeError as error:
-        raise WeightsError(f"{path} belongs to another network: {str(error).splitlines()[1].strip()}") from error
+        raise WeightsError(f"{name} belongs to another network: {str(error).splitlines()[1].strip()}") from error
 
 
 def verified(bundle_root: str | Path) -> tuple[Path, str]:

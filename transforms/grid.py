@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from monai.data import MetaTensor
 from torch import Tensor
 
 Triple = tuple[float, float, float]
@@ -55,6 +56,11 @@ def grid_affine(affine: np.ndarray, grid: Grid) -> np.ndarray:
     first = (np.asarray(grid.origin) + 0.5 * np.asarray(grid.spacing)) / spacing - 0.5
     out[:3, 3] = affine[:3, :3] @ first + affine[:3, 3]
     return out
+
+
+def with_affine(values: Tensor, affine: Tensor, source: MetaTensor) -> MetaTensor:
+    """``values`` with their own affine and a copy of the other meta data of ``source``, which keeps its own affine."""
+    return MetaTensor(values, affine=affine, meta={k: v for k, v in source.meta.items() if k != "affine"})
 
 
 def resample(volume: Tensor, source: Grid, target: Grid, mode: str = "linear") -> Tensor:

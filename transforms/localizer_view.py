@@ -11,7 +11,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from oarseg.transforms.body import body_slices
-from oarseg.transforms.grid import Grid, grid_affine, image_grid, resample
+from oarseg.transforms.grid import Grid, grid_affine, image_grid, resample, with_affine
 
 
 def standard_grid(image: Grid, spacing: Sequence[float]) -> Grid:
@@ -59,5 +59,5 @@ class LocalizerViewd(MapTransform):
             else:
                 mode = "nearest" if key in self.label_keys else "linear"
                 values = resample(out[key].as_tensor(), source, target, mode)
-            out[key] = MetaTensor(values, affine=torch.as_tensor(affine), meta=out[key].meta)
+            out[key] = with_affine(values, torch.as_tensor(affine), out[key])
         return out

@@ -45,7 +45,7 @@ class Mirror(Transform):
             for a, b in self.pairs:
                 exchanged[a], exchanged[b] = b, a
             values = exchanged[values.long()]
-        return MetaTensor(values, meta=data.meta)
+        return MetaTensor(values, meta=dict(data.meta))
 
 
 class RandMirrord(MapTransform, Randomizable):

@@ -11,7 +11,7 @@ from monai.transforms import MapTransform, Randomizable
 from oarseg.errors import InputError
 from oarseg.sites import Organ
 from oarseg.transforms.box import Box, box_of_mask
-from oarseg.transforms.grid import grid_affine, image_grid, resample
+from oarseg.transforms.grid import grid_affine, image_grid, resample, with_affine
 
 
 class OrganViewd(MapTransform, Randomizable):
@@ -49,8 +49,8 @@ class OrganViewd(MapTransform, Randomizable):
         affine = torch.as_tensor(grid_affine(image.affine, target))
         view = resample(image.as_tensor(), source, target)
         inside = (resample(mask, source, target) >= 0.5).to(torch.uint8)
-        out[self.image_key] = MetaTensor(view, affine=affine, meta=image.meta)
-        out[self.label_key] = MetaTensor(inside, affine=affine, meta=label.meta)
+        out[self.image_key] = with_affine(view, affine, image)
+        out[self.label_key] = with_affine(inside, affine, label)
         out["labelled"] = [self.organ.key]
         return out
 

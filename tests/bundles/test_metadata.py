@@ -11,7 +11,7 @@ from monai.bundle import verify_metadata, verify_net_in_out
 
 from oarseg import __version__
 
-# MONAI's own schema is fetched by CONTRIBUTING's reader or lies beside the checkout; CI may do without.
+# The schema is no part of the repository: name it in OARSEG_META_SCHEMA, or keep it beside the checkout.
 _PLACES = (
     os.environ.get("OARSEG_META_SCHEMA", ""),
     str(Path(__file__).resolve().parents[2].parent / "shared/data/schema/meta_schema_20240725.json"),

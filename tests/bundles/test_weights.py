@@ -130,7 +130,6 @@ def test_install_refuses_weights_of_another_network(copy: Path, specs: dict) -> 
     assert sha256(copy / FILE) == before
 
 
-@pytest.mark.xfail(strict=True, reason="install() replaces models/model.pt before it knows that the weights fit")
 def test_failed_install_leaves_the_old_weights(copy: Path, small_root: Path, specs: dict) -> None:
     before = verified(copy)[1]
     with pytest.raises(WeightsError):

@@ -11,7 +11,6 @@ from torch import nn
 
 from oarseg.errors import ConfigError
 from oarseg.inference import LocalizerInferer, TwoStageInferer, locate
-from oarseg.inference.plausibility import implausibilities
 from oarseg.networks import TwoStageNet
 from oarseg.sites import load_site
 from oarseg.transforms import image_grid
@@ -87,7 +86,6 @@ def test_localizer_alone(direction: str, phantom) -> None:
     check_all(torch.as_tensor(found)[0, 0], label, phantom, 0.85)
 
 
-@pytest.mark.xfail(strict=True, reason="plain tensors: Invertd of every bundle leaves predictions in SPL, without meta")
 @pytest.mark.parametrize("stage", ["localizer", "two stages"])
 def test_the_answer_has_the_images_meta(stage: str, phantom) -> None:
     image, _ = prepared(phantom, *DIRECTIONS["LPS"])
@@ -154,20 +152,20 @@ def test_small_field_of_view(phantom) -> None:
         assert phantom.dice(result.label.numpy() == value, label.as_tensor().numpy()[0] == value) > 0.93
 
 
-def test_from_head_to_pelvis(phantom) -> None:
-    """70 cm below the head change nothing about the head."""
+def test_from_head_to_chest(phantom) -> None:
+    """40 cm below the head change nothing about the head."""
     image, label = prepared(phantom, np.diag([-3.0, -3, 3]), (64, 66, 56))
-    below = torch.zeros(1, 1, 240, *image.shape[3:])
+    below = torch.zeros(1, 1, 136, *image.shape[3:])
     below[:, :, :, 15:50, 8:56] = 0.64
     below[:, :, -2:], image[:, :, :8, 28:38, 28:36] = 0, 0.64
     below[:, :, -2:, 28:38, 28:36] = 0.64
     affine = np.asarray(image.affine).copy()
-    affine[:3, 3] -= 240 * affine[:3, 0]
+    affine[:3, 3] -= 136 * affine[:3, 0]
     long = MetaTensor(torch.cat([below, image.as_tensor()], dim=2), affine=torch.as_tensor(affine))
     result = TwoStageInferer(SITE).segment(long, stand_in(phantom))
     assert result.missing == {}
-    assert not result.label[:240].any()
-    check_all(result.label[240:], label, phantom, 0.95)
+    assert not result.label[:136].any()
+    check_all(result.label[136:], label, phantom, 0.95)
 
 
 def test_single_organ_network_needs_a_localizer(phantom) -> None:
@@ -215,19 +213,3 @@ def test_a_speck_is_no_organ_and_does_not_move_the_box(size: int, found: bool, p
     if found:
         np.testing.assert_allclose(located["eye_left"].box.low, 60, atol=3)
         np.testing.assert_allclose(located["eye_left"].box.high, 72, atol=3)
-
-
-def test_plausibility() -> None:
-    affine = np.diag([-2.0, -2, 2, 1])
-    label = np.zeros((80, 60, 60), dtype=np.uint8)
-    # 8 mm3 a voxel: 8 cm3 are 1000. Index 0 grows towards left.
-    label[60:70, 10:20, 10:20], label[10:20, 10:20, 10:20] = 2, 3
-    assert implausibilities(label, affine, SITE) == []
-    swapped = np.select([label == 2, label == 3], [3, 2], 0).astype(np.uint8)
-    (warning,) = implausibilities(swapped, affine, SITE)
-    assert "left eye lies to the right of right eye" in warning
-    # The same exchanged label map is right where index 0 grows towards right.
-    assert implausibilities(swapped, np.diag([2.0, -2, 2, 1]), SITE) == []
-    label[30:32, 30:32, 30:32] = 4
-    (warning,) = implausibilities(label, affine, SITE)
-    assert warning.startswith("mandible: 0.1 cm3")

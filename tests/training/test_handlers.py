@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,8 @@ def train(folder: Path, epochs: int, stop_after: int | None = None) -> tuple[Eng
     # MONAI's trainers know their epochs before they run.
     engine.state.max_epochs = epochs
     ResumableCheckpoint(str(folder), {"network": network}).attach(engine)
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         engine.run([0, 1], max_epochs=epochs)
-    except KeyboardInterrupt:
-        pass
     return engine, network
 
 
