@@ -17,10 +17,12 @@ def install(spec: BundleSpec, root: Path, checkpoint: Path | None, mirror: bool 
 
     Args: ``checkpoint``: trained weights. None for the two-stage bundle, whose weights are those of the other bundles.
     ``mirror``: flip the kernels left to right, to derive one side's network from the other's.
-    Raises WeightsError where the weights do not fit the network that the table describes.
+    Raises ConfigError where that makes no sense, and WeightsError where the weights do not fit the network that the table describes.
     """
     if (checkpoint is None) != (spec.kind == "two_stage"):
         raise ConfigError(f"{spec.name}: a checkpoint is needed, except for the two-stage bundle")
+    if mirror and not (spec.organ and spec.organ.mirror):
+        raise ConfigError(f"{spec.name}: only a network of an organ with another side can be mirrored")
     state = _assembled(spec, root) if checkpoint is None else read_state(checkpoint)
     state = mirrored(state) if mirror else state
     fit(_network(spec), state, checkpoint or spec.name)

@@ -40,5 +40,6 @@ def run(args: argparse.Namespace) -> int:
         organ = specs[args.bundle].organ
         rows = write_statistics(SITES / f"{args.site}.json", organ.key if organ else "localizer", mean, std)
         changed = sync(load_site(args.site), FOLDER)
+        print("weights trained with other statistics no longer fit: train these networks again")
         print(f"written for {', '.join(rows)}; {len(changed)} bundle files changed")
     return 0

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from oarseg.errors import ConfigError, InputError
 
+IMAGES = (".nii.gz", ".nii", ".nrrd", ".nhdr")
+
 
 def load_datalist(
     dataset_dir: str | Path, section: str, silver: bool = False, organ: str | None = None, mirror: str | None = None
@@ -68,10 +70,26 @@ def list_images(folder: str | Path) -> list[dict]:
     """What there is to segment in a folder, as ``{"image": path}``: NIfTI and NRRD files, and DICOM folders.
 
     A sub-folder counts as one DICOM series; a folder without any of these is taken for a series itself.
-    Raises InputError where the folder does not exist.
+    Raises InputError where the folder does not exist, or where two results would have one name.
     """
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"no folder {root}; set dataset_dir to a folder of images")
-    found = sorted(p for p in root.iterdir() if p.is_dir() or p.name.endswith((".nii", ".nii.gz", ".nrrd", ".nhdr")))
-    return [{"image": str(p)} for p in found or [root]]
+    found = sorted(p for p in root.iterdir() if p.is_dir() or p.name.endswith(IMAGES)) or [root]
+    names: dict[str, Path] = {}
+    for path in found:
+        name = output_name({"filename_or_obj": str(path)})["subject"]
+        if name in names:
+            raise InputError(f"{names[name].name} and {path.name} would both be written as {name}; rename one")
+        names[name] = path
+    return [{"image": str(path)} for path in found]
+
+
+def output_name(meta: dict, saver: object = None) -> dict:
+    """What MONAI's ``SaveImage`` calls the result of an image: its name without extension, and without further dots.
+
+    MONAI takes what follows the last dot for an extension; of folders named by UIDs it would leave the same name.
+    """
+    name = Path(meta["filename_or_obj"]).name
+    stem = next((name.removesuffix(end) for end in IMAGES if name.endswith(end)), name)
+    return {"subject": stem.replace(".", "_"), "idx": None}

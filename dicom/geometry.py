@@ -20,6 +20,8 @@ DUPLICATE_MM = 0.01
 # A step may differ from the median step by this share, or by SPACING_MM (positions are often rounded to 0.1 mm).
 SPACING_SHARE = 0.1
 SPACING_MM = 0.1
+# No slice may lie further than this from where even spacing between the first and the last would put it.
+DRIFT_MM = 1.0
 # A step of this many median steps is called a gap: slices are missing.
 GAP_STEPS = 1.5
 # Sideways shift of any slice against the first, off the slice normal: beyond this the stack is sheared (tilted gantry).
@@ -129,6 +131,7 @@ def _check_steps(height: np.ndarray, slices: Sequence[Header]) -> None:
     median = float(np.median(steps))
     off = np.abs(steps - median) > max(SPACING_SHARE * median, SPACING_MM)
     if not off.any():
+        _check_drift(height)
         return
     shown = "; ".join(f"{height[i]:.2f} to {height[i + 1]:.2f} mm" for i in np.flatnonzero(off)[:_SHOWN])
     places = f"at {shown} (slice positions: {_positions(height)})"
@@ -142,6 +145,16 @@ def _check_steps(height: np.ndarray, slices: Sequence[Header]) -> None:
         f"the slices are unevenly spaced: {steps.min():.2f} to {steps.max():.2f} mm apart, median {median:.2f} mm, "
         f"{places}; reconstruct the CT with one slice spacing"
     )
+
+
+def _check_drift(height: np.ndarray) -> None:
+    """Steps that differ by little each, but one way, carry the slices away from the positions of a regular volume."""
+    drift = float(np.abs(height - np.linspace(height[0], height[-1], len(height))).max())
+    if drift > DRIFT_MM:
+        raise GeometryError(
+            f"the slice spacing changes along the series: slices lie up to {drift:.2f} mm from even positions, at most "
+            f"{DRIFT_MM:g} mm can be used; reconstruct the CT with one slice spacing"
+        )
 
 
 def _duplicates(height: np.ndarray, same: np.ndarray, slices: Sequence[Header]) -> str:

@@ -15,10 +15,11 @@ from monai.data import MetaTensor
 from monai.transforms import Compose, Orientation
 from torch import nn
 
-from oarseg.bundles import root
+from oarseg.bundles import FOLDER
 from oarseg.errors import ConfigError, WeightsError
 from oarseg.inference.measure import Measure, measure
 from oarseg.inference.plausibility import implausibilities
+from oarseg.inference.two_stage import TwoStageInferer
 from oarseg.networks import UNet3d
 from oarseg.sites import Site, load_site
 from oarseg.training.weights import load_weights, verified
@@ -59,7 +60,7 @@ class Pipeline:
     def __init__(
         self, bundle_root: str | None = None, device: str = "auto", organs: Sequence[str] | None = None
     ) -> None:
-        self.bundle_root = Path(bundle_root or root(BUNDLE))
+        self.bundle_root = Path(bundle_root) if bundle_root else FOLDER / BUNDLE
         self.device = _device(device)
         parser = _parser(self.bundle_root)
         parser["device"] = str(self.device)
@@ -69,6 +70,8 @@ class Pipeline:
         self.network: nn.Module = parser.get_parsed_content("network").eval()
         load_weights(self.network, path)
         self.inferer = parser.get_parsed_content("inferer")
+        if not isinstance(self.inferer, TwoStageInferer):
+            raise ConfigError(f"{self.bundle_root.name} is no two-stage bundle; give one such as {BUNDLE}")
         # Reading is the caller's: it knows which series. Everything after it is the bundle's own.
         self.prepare = Compose(parser.get_parsed_content("preprocessing").transforms[2:])
         version = parser.get_parsed_content("_meta_::version")
@@ -111,8 +114,11 @@ def _parser(bundle_root: Path) -> ConfigParser:
         raise ConfigError(f"{bundle_root} is not a bundle: it has no configs/inference.json")
     logging.getLogger("monai.bundle").setLevel(logging.WARNING)
     parser = ConfigParser()
-    parser.read_config(str(config))
-    parser.read_meta(str(bundle_root / "configs" / "metadata.json"))
+    try:
+        parser.read_config(str(config))
+        parser.read_meta(str(bundle_root / "configs" / "metadata.json"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{bundle_root} is not a whole bundle: {error}") from error
     parser["bundle_root"] = str(bundle_root)
     return parser
 

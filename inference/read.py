@@ -74,6 +74,8 @@ def read_image(path: str | Path, series: str | None = None) -> CtImage:
             return _read_folder(path, series)
         if not path.exists():
             raise InputError(f"{path} does not exist; give {SUPPORTED}")
+        if not path.is_file():
+            raise InputError(f"{path} is neither a file nor a folder; give {SUPPORTED}")
         if path.name.lower().endswith(NIFTI):
             return _read_file(path, series, "NIfTI", _load_nifti)
         if path.name.lower().endswith(NRRD):
@@ -95,7 +97,7 @@ def _not_supported(path: Path) -> str:
 def _read_folder(path: Path, series: str | None) -> CtImage:
     volume = read_ct(path, series)
     unusual = check_ct(volume.hu, volume.affine, path.name or "the folder")
-    notes = list(volume.warnings) + [w.split(": ", 1)[1] for w in unusual]
+    notes = list(volume.warnings) + [w.removeprefix(f"{path.name or 'the folder'}: ") for w in unusual]
     tensor = MetaTensor(torch.from_numpy(volume.hu)[None], affine=torch.as_tensor(volume.affine, dtype=torch.float64))
     return CtImage(tensor, volume.affine.copy(), "DICOM", volume.grid(), tuple(_without_names(notes, path)))
 
@@ -126,7 +128,7 @@ def _read_file(path: Path, series: str | None, kind: str, load) -> CtImage:
         ) from error
     unusual = check_ct(array, affine, path.name)
     hu, clipped = _int16(array)
-    notes += [w.split(": ", 1)[1] for w in unusual] + clipped
+    notes += [w.removeprefix(f"{path.name}: ") for w in unusual] + clipped
     tensor = MetaTensor(torch.from_numpy(hu)[None], affine=torch.as_tensor(affine, dtype=torch.float64))
     return CtImage(tensor, affine, kind, None, tuple(notes))
 

@@ -99,6 +99,7 @@ class TwoStageInferer(Inferer):
             result.missing[organ.key] = "stage 2 found nothing in stage 1's box"
 
     def _networks(self, network: nn.Module) -> tuple[nn.Module, Mapping[str, nn.Module]]:
+        network = getattr(network, "module", network)  # out of DistributedDataParallel
         if isinstance(network, TwoStageNet):
             return self.localizer or network.localizer, network.organs
         if self.localizer is None or len(self.organs) != 1:

@@ -34,8 +34,8 @@ class UNet3d(nn.Module):
         widths: channels of every convolution (see :func:`unet_widths`), to rebuild a pruned network.
         dropout: probability after the bottom level.
         mean, std: of the training intensities (eqs 3-3, 3-4). The network normalises its input itself (eq. 3-5), so
-            that it cannot be fed with another network's statistics, and so that what is padded around a volume stays
-            air. They belong to the configuration, not to the state dict.
+            that callers need not know them, and so that what is padded around a volume stays air. They belong to the
+            configuration, not to the state dict: weights go with the statistics they were trained with.
         in_channels: of the image.
 
     Input (B, in_channels, D, H, W), intensities scaled to [0, 1] by eq. 3-2; each of D, H, W a multiple of

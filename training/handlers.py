@@ -10,7 +10,9 @@ import torch
 from ignite.engine import Engine, Events
 from ignite.handlers.tqdm_logger import ProgressBar
 from monai.handlers import CheckpointLoader, CheckpointSaver, LrScheduleHandler, ValidationHandler
+from torch.optim.lr_scheduler import PolynomialLR
 
+from oarseg.errors import ConfigError
 from oarseg.training.weights import LoadWeights
 
 logger = logging.getLogger(__name__)
@@ -41,9 +43,26 @@ class ResumableCheckpoint:
         if not found:
             return
         wanted = engine.state.max_epochs
-        CheckpointLoader(str(found[-1]), state, map_location=self.map_location)(engine)
-        engine.state.max_epochs = max(wanted, engine.state.epoch)
+        totals = {key: value.total_iters for key, value in state.items() if isinstance(value, PolynomialLR)}
+        try:
+            CheckpointLoader(str(found[-1]), state, map_location=self.map_location)(engine)
+        except ValueError as error:
+            raise ConfigError(f"{found[-1]} cannot be resumed for {wanted} epochs: {error}") from error
+        engine.state.max_epochs = wanted
+        for key, total in totals.items():
+            _stretch(state[key], total)
         logger.info("resumed from %s at epoch %d of %d", found[-1].name, engine.state.epoch, wanted)
+
+
+def _stretch(schedule: PolynomialLR, total: int) -> None:
+    """Let a resumed schedule end at ``total`` epochs, whatever end the stopped run had."""
+    if schedule.total_iters == total:
+        return
+    schedule.total_iters = total
+    left = max(0.0, 1 - schedule.last_epoch / total) ** schedule.power
+    schedule._last_lr = [base * left for base in schedule.base_lrs]
+    for group, rate in zip(schedule.optimizer.param_groups, schedule._last_lr, strict=True):
+        group["lr"] = rate
 
 
 def progress_bar() -> ProgressBar:

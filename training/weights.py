@@ -54,10 +54,10 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     except FileNotFoundError as error:
         raise WeightsError(f"weights missing: {path}; fetch them or train the bundle") from error
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"{path} is damaged or not a plain state dict: {reason}") from error
     state = state.get("network", state.get("model", state)) if isinstance(state, dict) else None
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} holds no state dict of tensors")
     return state
 

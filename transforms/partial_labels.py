@@ -58,12 +58,15 @@ class EncodeForMetricsd(MapTransform):
     MONAI's metrics leave out organs without a reference voxel, so an unlabelled organ adds no score.
     """
 
-    def __init__(self, keys: KeysCollection, organs: Sequence) -> None:
+    def __init__(self, keys: KeysCollection, organs: Sequence, label_key: str = "label") -> None:
         super().__init__(keys)
-        self.encode = EncodePartialLabels(organs)
+        self.encode, self.label_key = EncodePartialLabels(organs), label_key
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
         out = dict(data)
+        known = out.get("labelled")
+        labelled = None if known is None else [key for key in known if key in self.encode.values]
         for key in self.key_iterator(out):
-            out[key] = self.encode(out[key])
+            encoded = self.encode(out[key], labelled if key == self.label_key else None)
+            out[key] = encoded.masked_fill(encoded == UNLABELLED, 0)
         return out

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from oarseg.bundles.spec import bundle_specs
 from oarseg.bundles.weights import install
 from oarseg.errors import ConfigError, WeightsError
 from oarseg.networks import TwoStageNet
@@ -149,3 +150,9 @@ def test_install_mirrored(tmp_path: Path, specs: dict) -> None:
     assert not torch.equal(right[kernel], left[kernel])
     assert right[kernel].dtype == torch.float16
     assert left["encoder.0.1.running_var"].dtype == torch.float32
+
+
+def test_only_a_network_with_another_side_is_mirrored(tmp_path):
+    spec = next(s for s in bundle_specs(load_site()) if s.name == "hn_ct_localizer")
+    with pytest.raises(ConfigError, match="another side"):
+        install(spec, tmp_path, tmp_path / "any.pt", mirror=True)

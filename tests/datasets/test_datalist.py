@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from oarseg.datasets import list_images, load_datalist
+from oarseg.datasets import list_images, load_datalist, output_name
 from oarseg.errors import ConfigError, InputError
 
 
@@ -145,3 +145,14 @@ def test_list_images(tmp_path: Path) -> None:
     assert list_images(slices) == [{"image": str(slices)}]
     with pytest.raises(InputError, match="no folder"):
         list_images(tmp_path / "nowhere")
+
+
+def test_results_have_names_of_their_own(tmp_path):
+    for name in ("1.2.840.1", "1.2.840.2"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "head.v2.nii.gz").touch()
+    names = [output_name({"filename_or_obj": item["image"]})["subject"] for item in list_images(tmp_path)]
+    assert names == ["1_2_840_1", "1_2_840_2", "head_v2"]
+    (tmp_path / "head.v2.nrrd").touch()
+    with pytest.raises(InputError, match="both be written as head_v2"):
+        list_images(tmp_path)

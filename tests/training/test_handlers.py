@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from ignite.engine import Engine
+from ignite.engine import Engine, Events
 from torch import nn
 
 from oarseg.errors import ConfigError
@@ -44,6 +44,30 @@ def test_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     assert network.weight.item() == 10
     engine, network = train(tmp_path, 7)
     assert (engine.state.epoch, network.weight.item()) == (7, 14)
+
+
+def test_a_longer_run_stretches_the_schedule(tmp_path: Path) -> None:
+    def run(epochs: int) -> list[float]:
+        parameter = nn.Parameter(torch.zeros(1))
+        optimizer = torch.optim.SGD([parameter], lr=1.0)
+        schedule = torch.optim.lr_scheduler.PolynomialLR(optimizer, total_iters=epochs, power=1.0)
+        rates: list[float] = []
+
+        def step(engine: Engine, batch: int) -> None:
+            rates.append(optimizer.param_groups[0]["lr"])
+            optimizer.step()
+
+        engine = Engine(step)
+        engine.state.max_epochs = epochs
+        engine.add_event_handler(Events.EPOCH_COMPLETED, lambda e: schedule.step())
+        ResumableCheckpoint(str(tmp_path), {"optimizer": optimizer, "lr_scheduler": schedule}).attach(engine)
+        engine.run([0], max_epochs=epochs)
+        return rates
+
+    assert run(2) == pytest.approx([1.0, 0.5])
+    assert run(4) == pytest.approx([0.5, 0.25])
+    with pytest.raises(ConfigError, match="cannot be resumed for 3 epochs"):
+        run(3)
 
 
 def test_starts_anew_in_an_empty_folder(tmp_path: Path) -> None:

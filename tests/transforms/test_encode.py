@@ -52,8 +52,13 @@ def test_metrics_leave_out_what_is_not_labelled() -> None:
     """A reference without a left eye gives that organ no score, whatever was predicted."""
     label = LABEL.clone()
     label[label == 2] = 0
-    out = EncodeForMetricsd(["pred", "label"], SITE.organs)({"pred": LABEL, "label": label, "labelled": ["brainstem"]})
+    encode = EncodeForMetricsd(["pred", "label"], SITE.organs)
     metric = DiceMetric(include_background=False, reduction="none")
+    # Voxels of an organ that the case does not list as labelled do not count either.
+    out = encode({"pred": LABEL, "label": label, "labelled": ["brainstem"]})
+    scores = metric(out["pred"][None], out["label"][None])[0]
+    assert scores[0] == 1 and torch.isnan(scores[1:]).all()
+    out = encode({"pred": LABEL, "label": label})
     scores = metric(out["pred"][None], out["label"][None])[0]
     assert torch.isnan(scores[1])
     assert torch.equal(scores[[0, 2, 3, 4, 5, 6, 7]], torch.ones(7))
