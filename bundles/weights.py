@@ -17,7 +17,7 @@ def install(spec: BundleSpec, root: Path, checkpoint: Path | None, mirror: bool 
 
     Args: ``checkpoint``: trained weights. None for the two-stage bundle, whose weights are those of the other bundles.
     ``mirror``: flip the kernels left to right, to derive one side's network from the other's.
-    Raises ConfigError where that makes no sense, and WeightsError where the weights do not fit the network that the table describes.
+    Raises ConfigError where that makes no sense, WeightsError where the weights do not fit the table's network.
     """
     if (checkpoint is None) != (spec.kind == "two_stage"):
         raise ConfigError(f"{spec.name}: a checkpoint is needed, except for the two-stage bundle")
