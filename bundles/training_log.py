@@ -22,9 +22,11 @@ def _mirrored(side: str, first: int, second: int) -> str:
 TRAINED: dict[str, str] = {
     "localizer": (
         "1128 steps of batch 1 with focal loss + Dice, learning rate 0.001; then 1410 steps with the focal loss "
-        "weighted by organ volume (without it eyes and optic nerves were not learned), learning rate 0.001; then 282 "
-        "and 470 steps with the unweighted focal loss + Dice, learning rates 0.0004 and 0.0006, to bring volumes back "
-        f"to size. Crops of 64 x 96 x 80 voxels. {_CPU}"
+        "weighted by organ volume (without it eyes and optic nerves were not learned), learning rate 0.001; then 282, "
+        "470 and 282 steps with the unweighted focal loss + Dice, learning rates 0.0004, 0.0006 and 0.0005, to bring "
+        "volumes back to size. The weights are the average of those at the end of the last three phases. "
+        f"Crops of 64 x 96 x 80 voxels. {_CPU} The last two phases and the average were decided on after seeing the "
+        "validation scores of the phase before."
     ),
     "brainstem": _organ(1128, 470),
     "eye_left": _mirrored("left", 1508, 319),
