@@ -65,7 +65,7 @@ def test_trains_with_a_downloaded_copy(localizer: Path, dataset_dir: Path, tmp_p
     assert read_state(tmp_path / "run/model.pt")["head.weight"].shape[:2] == (9, 4)
 
 
-@pytest.mark.parametrize("bundle", ["hn_ct_localizer", "parotid_left_ct_segmentation"])
+@pytest.mark.parametrize("bundle", ["hn_ct_localizer", "parotid_left_ct_segmentation", "hn_ct_two_stage"])
 def test_two_processes(bundle: str, small_root: Path, dataset_dir: Path, tmp_path: Path) -> None:
     configs = small_root / bundle / "configs"
     run(
@@ -73,11 +73,13 @@ def test_two_processes(bundle: str, small_root: Path, dataset_dir: Path, tmp_pat
             sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
             "-m", "monai.bundle", "run", "training",
             "--config_file", f"['{configs / 'train.json'}','{configs / 'multi_gpu_train.json'}']",
-            "--dataset_dir", str(dataset_dir), "--output_dir", str(tmp_path / "run"), *QUICK, *UNCACHED,
+            "--dataset_dir", str(dataset_dir), "--output_dir", str(tmp_path / "run"), *QUICK,
+            *(["--finetune", "False"] if bundle == "hn_ct_two_stage" else UNCACHED),
         ],
         tmp_path / "elsewhere",
     )  # fmt: skip
     checkpoints = sorted(p.name for p in (tmp_path / "run").glob("*.pt"))
     assert len(checkpoints) == 2 and checkpoints[0] == "model.pt", "one process writes, the other does not"
     # The names are those of the plain network, so that one process can use what two have trained.
-    assert "head.weight" in read_state(tmp_path / "run/model.pt")
+    head = "localizer.head.weight" if bundle == "hn_ct_two_stage" else "head.weight"
+    assert head in read_state(tmp_path / "run/model.pt")
