@@ -19,13 +19,14 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 from monai.data import MetaTensor
-from monai.transforms import LoadImage, Orientation
+from monai.transforms import LoadImage
 from tqdm import tqdm
 
 from oarseg.datasets import load_datalist
 from oarseg.errors import GeometryError, OarsegError
 from oarseg.evaluation.results import METHODS, RESULTS, results_table
 from oarseg.inference import LocalizerInferer, Pipeline
+from oarseg.inference.pipeline import on_axes_of
 
 FIELDS = ("case", "method", "organ", "dice", "found", "reference_cm3", "predicted_cm3")
 
@@ -63,9 +64,7 @@ def stage_one(pipeline: Pipeline, image: MetaTensor) -> np.ndarray:
     """What stage 1 alone says, on the image's own voxels and axis order."""
     prepared = pipeline.prepare({"image": image})["image"]
     label = LocalizerInferer(pipeline.site)(prepared[None].to(pipeline.device), pipeline.network.localizer)
-    label = MetaTensor(label[0].as_tensor().cpu(), affine=prepared.affine)
-    codes = "".join(nib.aff2axcodes(np.asarray(image.affine)))
-    return Orientation(axcodes=codes, labels=None)(label).numpy()[0]
+    return on_axes_of(np.asarray(image.affine), label[0, 0].as_tensor(), prepared)
 
 
 def main(argv: list[str] | None = None) -> int:

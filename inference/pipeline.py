@@ -13,14 +13,14 @@ import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.transforms import Compose, Orientation
-from torch import nn
+from torch import Tensor, nn
 
 from oarseg.bundles import FOLDER
 from oarseg.errors import ConfigError, WeightsError
 from oarseg.inference.measure import Measure, measure
 from oarseg.inference.plausibility import implausibilities
 from oarseg.inference.two_stage import TwoStageInferer
-from oarseg.networks import UNet3d
+from oarseg.networks.two_stage import localizer_net
 from oarseg.sites import Site, load_site
 from oarseg.training.weights import load_weights, verified
 from oarseg.transforms import Box
@@ -84,13 +84,17 @@ class Pipeline:
         prepared = self.prepare({"image": image})["image"]
         result = self.inferer.segment(prepared[None].to(self.device), self.network, progress)
         boxes = {key: _corners(box, prepared) for key, box in result.boxes.items()}
-        # Back to the order and direction of the image's own axes.
-        label = MetaTensor(result.label[None].cpu(), affine=prepared.affine)
-        codes = "".join(nib.aff2axcodes(affine))
-        label = Orientation(axcodes=codes, labels=None)(label).as_tensor()[0].numpy()
+        label = on_axes_of(affine, result.label, prepared)
         measures = measure(label, affine, self.site)
         warnings = implausibilities(measures, self.site)
         return Segmentation(label, affine, boxes, result.missing, result.seconds, measures, warnings)
+
+
+def on_axes_of(affine: np.ndarray, label: Tensor, prepared: MetaTensor) -> np.ndarray:
+    """``label`` (D, H, W) on the voxels of ``prepared``, with the axes of ``affine`` (4, 4)."""
+    codes = "".join(nib.aff2axcodes(affine))
+    turned = Orientation(axcodes=codes, labels=None)(MetaTensor(label[None].cpu(), affine=prepared.affine))
+    return turned.as_tensor()[0].numpy()
 
 
 def load_localizer(bundle_root: str, device: torch.device | str) -> nn.Module:
@@ -102,8 +106,7 @@ def load_localizer(bundle_root: str, device: torch.device | str) -> nn.Module:
     if not (folder / "configs" / "site.json").is_file():
         raise WeightsError(f"no localizer bundle at {folder}; put hn_ct_localizer there, or set localizer_root")
     site = load_site(str(folder / "configs" / "site.json"))
-    row = site.localizer
-    network = UNet3d(len(site.organs) + 1, row.base_width, mean=row.mean, std=row.std)
+    network = localizer_net(site)
     load_weights(network, verified(folder)[0])
     return network.to(device=device, memory_format=torch.channels_last_3d).eval()
 

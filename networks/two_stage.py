@@ -25,9 +25,13 @@ class TwoStageNet(nn.Module):
     @classmethod
     def for_site(cls, site: Site) -> TwoStageNet:
         """Untrained networks with the widths and statistics of a site table."""
-        row = site.localizer
-        localizer = UNet3d(len(site.organs) + 1, row.base_width, mean=row.mean, std=row.std)
-        return cls(localizer, {o.key: UNet3d(2, o.base_width, mean=o.mean, std=o.std) for o in site.organs})
+        return cls(localizer_net(site), {o.key: UNet3d(2, o.base_width, mean=o.mean, std=o.std) for o in site.organs})
 
     def forward(self, image: Tensor, organ: str | None = None) -> Tensor:
         return self.localizer(image) if organ is None else self.organs[organ](image)
+
+
+def localizer_net(site: Site) -> UNet3d:
+    """The untrained stage-1 network of a site table: background and all its organs."""
+    row = site.localizer
+    return UNet3d(len(site.organs) + 1, row.base_width, mean=row.mean, std=row.std)

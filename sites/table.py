@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,8 +93,13 @@ class Site:
     @property
     def mirror_pairs(self) -> list[tuple[int, int]]:
         """Label values that change places when left and right do, each pair once."""
-        values = self.values
-        return [(o.value, values[o.mirror]) for o in self.organs if o.mirror and o.value < values[o.mirror]]
+        return mirror_pairs(self.organs)
+
+
+def mirror_pairs(organs: Sequence[Organ]) -> list[tuple[int, int]]:
+    """Label values of ``organs`` that change places when left and right do, each pair once."""
+    values = {o.key: o.value for o in organs}
+    return [(o.value, values[o.mirror]) for o in organs if o.mirror and o.value < values[o.mirror]]
 
 
 def load_site(name: str = "head_neck") -> Site:

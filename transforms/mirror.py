@@ -12,6 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, Randomizable, Transform
 
 from oarseg.errors import GeometryError
+from oarseg.sites.table import mirror_pairs
 
 
 def left_right_axis(affine: np.ndarray | torch.Tensor) -> int:
@@ -72,10 +73,8 @@ class RandMirrord(MapTransform, Randomizable):
         prob: float = 0.5,
     ) -> None:
         super().__init__(keys)
-        values = {o.key: o.value for o in organs}
         self.twin = {o.key: o.mirror or o.key for o in organs}
-        pairs = [(o.value, values[o.mirror]) for o in organs if o.mirror and o.value < values[o.mirror]]
-        self.image, self.label = Mirror(), Mirror(pairs)
+        self.image, self.label = Mirror(), Mirror(mirror_pairs(organs))
         self.label_keys = set(label_keys)
         self.require, self.prob = require, prob
 
