@@ -47,7 +47,7 @@ def save_weights(state: Mapping[str, Tensor], path: str | Path) -> str:
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The network's state dict in a weight file or in a training checkpoint. Raises WeightsError."""
+    """The state dict in a weight file, or the averaged one in a training checkpoint. Raises WeightsError."""
     path = Path(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -56,10 +56,17 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     except (RuntimeError, pickle.UnpicklingError, EOFError, OSError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise WeightsError(f"{path} is damaged or not a plain state dict: {reason}") from error
-    state = state.get("network", state.get("model", state)) if isinstance(state, dict) else None
+    if isinstance(state, dict):
+        named = state.get("network", state.get("model", state))
+        state = _averaged(state["average"]) if "average" in state else named
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} holds no state dict of tensors")
     return state
+
+
+def _averaged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The network's part of the state of :class:`oarseg.training.WeightAverage`."""
+    return {key.removeprefix("module."): value for key, value in state.items() if key.startswith("module.")}
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
