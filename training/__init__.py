@@ -1,12 +1,13 @@
 """What the bundles' training needs beside MONAI's handlers: resume, a progress bar, statistics and weight files."""
 
-from oarseg.training.average import WeightAverage
+from oarseg.training.average import UpdateAverage, WeightAverage
 from oarseg.training.handlers import ResumableCheckpoint, on_main_rank, prepare_staged_batch, progress_bar
 from oarseg.training.weights import LoadWeights, load_weights, mirrored, read_state, save_weights, verified
 
 __all__ = [
     "LoadWeights",
     "ResumableCheckpoint",
+    "UpdateAverage",
     "WeightAverage",
     "load_weights",
     "mirrored",

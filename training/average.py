@@ -16,7 +16,8 @@ class WeightAverage:
     Args: ``network``: also one wrapped for distributed training. ``decay``: the last 1 / (1 - decay) steps count; in a
     run's first steps fewer do, so that short runs are not held back by their start (as in Tarvainen and Valpola,
     NeurIPS 2017, with a warm-up).
-    Attach it after whatever loads weights. ``averaged`` is the network to validate and to save.
+    ``averaged`` is the network to validate and to save; weights loaded into ``network`` before the first step count as
+    its start.
     """
 
     def __init__(self, network: nn.Module, decay: float = 0.995) -> None:
@@ -30,8 +31,9 @@ class WeightAverage:
     def averaged(self) -> nn.Module:
         return self.model.module
 
-    def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.ITERATION_COMPLETED, lambda: self.model.update_parameters(self.network))
+    def update(self) -> None:
+        """Take the network's present state in."""
+        self.model.update_parameters(self.network)
 
     def state_dict(self) -> dict[str, Tensor]:
         return self.model.state_dict()
@@ -46,3 +48,13 @@ class WeightAverage:
             return
         keep = min(self.decay, (1 + int(count)) / (10 + int(count)))
         torch._foreach_lerp_(list(averaged), list(current), 1 - keep)
+
+
+class UpdateAverage:
+    """Handler that updates a :class:`WeightAverage` after every step."""
+
+    def __init__(self, average: WeightAverage) -> None:
+        self.average = average
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self.average.update)

@@ -13,7 +13,7 @@ from monai.handlers import CheckpointLoader, CheckpointSaver, LrScheduleHandler,
 from torch.optim.lr_scheduler import PolynomialLR
 
 from oarseg.errors import ConfigError
-from oarseg.training.average import WeightAverage
+from oarseg.training.average import UpdateAverage
 from oarseg.training.weights import LoadWeights
 
 logger = logging.getLogger(__name__)
@@ -78,7 +78,7 @@ def on_main_rank(handlers: Sequence) -> list:
     """
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         return list(handlers)
-    shared = (ResumableCheckpoint, LoadWeights, WeightAverage, ValidationHandler, LrScheduleHandler)
+    shared = (ResumableCheckpoint, LoadWeights, UpdateAverage, ValidationHandler, LrScheduleHandler)
     return [h for h in handlers if isinstance(h, shared)]
 
 

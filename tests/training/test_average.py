@@ -9,7 +9,7 @@ import torch
 from ignite.engine import Engine
 from torch import nn
 
-from oarseg.training import ResumableCheckpoint, WeightAverage, read_state
+from oarseg.training import ResumableCheckpoint, UpdateAverage, WeightAverage, read_state
 
 
 def counting(network: nn.Module, average: WeightAverage) -> Engine:
@@ -21,7 +21,7 @@ def counting(network: nn.Module, average: WeightAverage) -> Engine:
                 parameter += 1
 
     engine = Engine(step)
-    average.attach(engine)
+    UpdateAverage(average).attach(engine)
     return engine
 
 
@@ -66,7 +66,7 @@ def test_batch_norm_statistics_are_averaged_and_counted() -> None:
         network(torch.full((4, 1), 10.0) * torch.arange(4)[:, None])
 
     engine = Engine(step)
-    average.attach(engine)
+    UpdateAverage(average).attach(engine)
     engine.run(range(200), max_epochs=1)
     assert average.averaged.running_mean.item() == pytest.approx(15, abs=1e-3)
     assert average.averaged.num_batches_tracked.item() == 200
