@@ -5,7 +5,7 @@ VENV ?= .venv
 PIP_ARGS ?=
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint sync clean
+.PHONY: demo test lint sync reproduce-tables clean
 
 demo: $(VENV)/.installed
 	$(BIN)/oarseg demo
@@ -17,6 +17,12 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 
 sync: $(VENV)/.installed
+	$(BIN)/oarseg bundles sync
+
+# docs/results.md, docs/localization.md, the README's and the cards' tables, all from stored per-case CSVs.
+reproduce-tables: $(VENV)/.installed
+	$(BIN)/python -m oarseg.evaluation.ablation table
+	$(BIN)/python -m oarseg.evaluation.localization figure
 	$(BIN)/oarseg bundles sync
 
 $(VENV)/.installed: setup.cfg constraints.txt

@@ -65,8 +65,10 @@ def _evaluation(spec: BundleSpec) -> str:
     if key not in two:
         return "No validation results are stored yet."
     a, b = one[key], two[key]
+    interval = f" (95 % interval {b.low:.3f} to {b.high:.3f})" if b.low is not None else ""
+    hd95 = f", HD95 {b.hd95.mean:.1f} mm" if b.hd95 else ""
     return (
-        f"Dice {b.mean:.3f} ± {b.sd:.3f} over {b.n} case(s), lowest {b.lowest:.3f}, not found in {b.missed}; "
+        f"Dice {b.text}{interval} over {b.n} case(s), lowest {b.lowest:.3f}, not found in {b.missed}{hd95}; "
         f"stage 1 alone: {a.mean:.3f}."
     )
 

@@ -1,8 +1,8 @@
 """Datalists: which cases there are, and what each of them labels.
 
 The format is the decathlon's ``dataset.json`` with, for each case, ``labelled`` (organ keys) and, optionally,
-``label_propagated`` with ``propagated``: a second label map that also holds silver labels. Silver labels train and
-never score.
+``label_propagated`` with ``propagated``: a second label map that also holds silver labels. Later rounds of silver
+labels lie in a folder of their own (see ``oarseg.datasets.silver``). Silver labels train and never score.
 """
 
 from __future__ import annotations
@@ -10,22 +10,50 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from oarseg.datasets.silver_list import SilverList, inside, read_silver
 from oarseg.errors import ConfigError, InputError
 
 IMAGES = (".nii.gz", ".nii", ".nrrd", ".nhdr")
 
 
 def load_datalist(
-    dataset_dir: str | Path, section: str, silver: bool = False, organ: str | None = None, mirror: str | None = None
+    dataset_dir: str | Path,
+    section: str,
+    silver: bool | str | Path = False,
+    organ: str | None = None,
+    mirror: str | None = None,
+    expert_repeat: int = 1,
 ) -> list[dict]:
-    """Cases of one section ("training" or "validation") as ``{"image", "label", "labelled"}`` with absolute paths.
+    """Cases of one section as ``{"image", "label", "labelled"}`` with absolute paths.
 
-    Args: ``silver``: take the propagated label map where there is one. ``organ``: only cases that label it, or that
-    label ``mirror``, its twin on the other side (for mirrored training).
+    Args: ``section``: "training" or "validation". ``silver``: True for the propagated label map where there is one, or
+    a folder of ``oarseg.datasets.silver``, which then replaces the propagated ones. ``organ``: only cases that label
+    it, or that label ``mirror``, its twin on the other side (for mirrored training). ``expert_repeat``: how often
+    the list holds a case whose own label, drawn by an expert or in the clinic, covers an organ (``organ`` or
+    ``mirror``, where given) that is silver in other cases; so training sees true labels more often than silver ones.
     Raises InputError where the datalist or a file of it is missing or outside the folder, ConfigError where it is
     malformed or nothing is left.
     """
     root = Path(dataset_dir).resolve()
+    path = root / "dataset.json"
+    rows = load_rows(root, section)
+    drawn = read_silver(silver) if isinstance(silver, str | Path) else None
+    if drawn and drawn.section != section:
+        raise ConfigError(f"{silver} holds silver labels for section {drawn.section!r}, not for {section!r}")
+    cases = [_case(row, root, bool(silver), drawn) for row in rows]
+    wanted = {organ, mirror} - {None}
+    if wanted:
+        cases = [c for c in cases if wanted & set(c["labelled"])]
+    if not cases:
+        raise ConfigError(f"{path}: no case in {section!r} labels {' or '.join(sorted(wanted)) or 'anything'}")
+    return _repeated(cases, wanted, expert_repeat)
+
+
+def load_rows(root: Path, section: str) -> list:
+    """The rows of one section of ``root/dataset.json``, as they stand there.
+
+    Raises InputError where there is no datalist, ConfigError where it is malformed or has no such section.
+    """
     path = root / "dataset.json"
     try:
         rows = json.loads(path.read_text(encoding="utf-8"))[section]
@@ -37,33 +65,31 @@ def load_datalist(
         raise ConfigError(f"{path} has no section {section!r}") from error
     if not isinstance(rows, list):
         raise ConfigError(f"{path}: section {section!r} must be a list of cases, not {type(rows).__name__}")
-    cases = [_case(row, root, silver) for row in rows]
-    wanted = {organ, mirror} - {None}
-    if wanted:
-        cases = [c for c in cases if wanted & set(c["labelled"])]
-    if not cases:
-        raise ConfigError(f"{path}: no case in {section!r} labels {' or '.join(sorted(wanted)) or 'anything'}")
-    return cases
+    return rows
 
 
-def _case(row: dict, root: Path, silver: bool) -> dict:
+def _case(row: dict, root: Path, silver: bool, drawn: SilverList | None) -> dict:
+    """One case; ``own`` are the organs that are not silver."""
     try:
-        label, labelled = row["label"], list(row["labelled"])
-        if silver and row.get("label_propagated"):
-            label = row["label_propagated"]
-            labelled += [o for o in row["propagated"] if o not in labelled]
-        return {"image": _inside(root, row["image"]), "label": _inside(root, label), "labelled": labelled}
+        own, label, more = list(row["labelled"]), inside(root, row["label"]), []
+        if drawn:
+            if row["image"] in drawn.cases:
+                label, more = drawn.cases[row["image"]].label, drawn.cases[row["image"]].organs
+        elif silver and row.get("label_propagated"):
+            label, more = inside(root, row["label_propagated"]), row["propagated"]
+        labelled = own + [o for o in more if o not in own]
+        return {"image": str(inside(root, row["image"])), "label": str(label), "labelled": labelled, "own": own}
     except (KeyError, TypeError) as error:
         raise ConfigError(f"datalist row {row!r} lacks {error}") from error
 
 
-def _inside(root: Path, name: str) -> str:
-    path = (root / name).resolve()
-    if not path.is_relative_to(root):
-        raise InputError(f"datalist names {name!r}, which lies outside {root.name}")
-    if not path.is_file():
-        raise InputError(f"datalist names {name!r}, which does not exist in {root}")
-    return str(path)
+def _repeated(cases: list[dict], wanted: set[str], times: int) -> list[dict]:
+    """``cases`` without ``own``, those with true labels of organs that are silver elsewhere ``times`` over."""
+    if times < 1:
+        raise ConfigError(f"expert_repeat is {times}; expected 1 or more, such as 4")
+    # Where an organ is silver nowhere, all its labels are alike and none is to be seen more often.
+    silver = {o for c in cases for o in c["labelled"] if o not in c["own"] and (not wanted or o in wanted)}
+    return [case for case in cases for _ in range(times if silver & set(case.pop("own")) else 1)]
 
 
 def list_images(folder: str | Path) -> list[dict]:

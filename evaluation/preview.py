@@ -188,18 +188,23 @@ def picture(array: np.ndarray, plane: Plane, index: int) -> np.ndarray:
 
 
 def _draw(axes: object, view: View, plane: Plane, index: int, window: tuple, organs: Sequence[Organ]) -> None:
-    image, label = picture(view.hu, plane, index), picture(view.label, plane, index)
+    draw_slice(axes, view, plane, index, window)
+    label = picture(view.label, plane, index)
+    for organ in organs:
+        draw_contour(axes, view, plane, label == organ.value, rgb(organ))
+
+
+def draw_slice(axes: object, view: View, plane: Plane, index: int, window: tuple) -> None:
+    """One slice of the CT within ``window`` (see ``shown_box``), its position and the patient's sides.
+
+    The axes are in millimetres from the corner of the picture, so that the aspect is the patient's.
+    """
+    image = picture(view.hu, plane, index)
     right, down = view.spacing[plane.across], view.spacing[plane.down]
     rows, columns = image.shape
-    # Millimetres from the corner of the picture, so that the aspect is the patient's.
     extent = (0, columns * right, rows * down, 0)
     low, high = WINDOW_HU
     axes.imshow(image, cmap="gray", vmin=low, vmax=high, extent=extent, interpolation="bilinear", aspect="equal")
-    x, y = (np.arange(columns) + 0.5) * right, (np.arange(rows) + 0.5) * down
-    for organ in organs:
-        mask = label == organ.value
-        if mask.any() and min(mask.shape) > 1:
-            axes.contour(x, y, mask, levels=[0.5], colors=[_rgb(organ)], linewidths=1.4)
     (left, stop), (top, bottom) = window[plane.across], window[plane.down]
     if plane.flip:
         top, bottom = rows - bottom, rows - top
@@ -209,6 +214,17 @@ def _draw(axes: object, view: View, plane: Plane, index: int, window: tuple, org
     height = f"{plane.name}, {'xyz'[plane.axis]} = {view.position(plane.axis, index):.1f} mm"
     axes.text(0.5, -0.005, height, transform=axes.transAxes, color=MUTED, ha="center", va="top", fontsize=8)
     _letters(axes, plane)
+
+
+def draw_contour(
+    axes: object, view: View, plane: Plane, mask: np.ndarray, color: object, style: str = "-", width: float = 1.4
+) -> None:
+    """The outline of a mask, a slice as ``picture`` gives it, on axes that ``draw_slice`` has set up."""
+    if not mask.any() or min(mask.shape) < 2:
+        return
+    x = (np.arange(mask.shape[1]) + 0.5) * view.spacing[plane.across]
+    y = (np.arange(mask.shape[0]) + 0.5) * view.spacing[plane.down]
+    axes.contour(x, y, mask, levels=[0.5], colors=[color], linewidths=width, linestyles=style)
 
 
 def _letters(axes: object, plane: Plane) -> None:
@@ -228,7 +244,7 @@ def _legend(axes: object, organs: Sequence[Organ], measures: Mapping[str, Measur
         y = 0.93 - row * step
         found = measures.get(organ.key)
         style = "-" if found else ":"
-        axes.plot([0.05, 0.15], [y, y], style, color=_rgb(organ), linewidth=4)
+        axes.plot([0.05, 0.15], [y, y], style, color=rgb(organ), linewidth=4)
         axes.text(0.19, y, organ.name, color=TEXT if found else MUTED, va="center", fontsize=12)
         told = f"{found.volume_cm3:.1f} cm\u00b3" if found else "not found"
         axes.text(0.92, y, told, color=TEXT if found else MUTED, va="center", ha="right", fontsize=12)
@@ -244,6 +260,7 @@ def _row(count: int, bottom: float, height: float) -> list[tuple[float, float, f
     return [(0.01 + i * width + 0.004, bottom, width - 0.008, height) for i in range(count)]
 
 
-def _rgb(organ: Organ) -> tuple[float, float, float]:
+def rgb(organ: Organ) -> tuple[float, float, float]:
+    """The organ's colour, 0 to 1."""
     red, green, blue = (c / 255 for c in organ.color)
     return red, green, blue

@@ -71,6 +71,37 @@ def test_cases_of_one_organ_or_its_twin(folder: Path) -> None:
         load_datalist(folder, "validation", organ="mandible")
 
 
+def test_true_labels_more_often_where_others_are_silver(folder: Path) -> None:
+    def repeated(**more: object) -> list[str]:
+        return names(load_datalist(folder, "training", silver=True, expert_repeat=3, **more))
+
+    assert repeated() == ["a", "a", "a", "b", "c"]
+    assert repeated(organ="eye_left") == ["a", "a", "a", "c"]
+    assert repeated(organ="eye_right", mirror="eye_left") == ["a", "a", "a", "c"]
+    # Silver nowhere: all labels of the brainstem are alike.
+    assert repeated(organ="brainstem") == ["a", "c"]
+    assert names(load_datalist(folder, "training", expert_repeat=3)) == ["a", "b", "c"]
+    with pytest.raises(ConfigError, match="expert_repeat is 0"):
+        load_datalist(folder, "training", expert_repeat=0)
+
+
+def test_silver_labels_from_a_folder(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    silver = tmp_path_factory.mktemp("silver")
+    (silver / "b.nii.gz").touch()
+    cases = {"b.nii.gz": {"label": "b.nii.gz", "organs": {"eye_left": "network", "parotid_right": "network"}}}
+    content = {"section": "training", "round": 1, "cases": cases}
+    (silver / "silver.json").write_text(json.dumps(content), encoding="utf-8")
+    a, b, c = load_datalist(folder, "training", silver=str(silver))
+    assert Path(b["label"]) == silver.resolve() / "b.nii.gz" and b["labelled"] == ["parotid_right", "eye_left"]
+    # It replaces the propagated labels.
+    assert (Path(c["label"]).name, c["labelled"]) == ("c_label.nii.gz", ["brainstem"])
+    assert names(load_datalist(folder, "training", silver=silver, organ="eye_left", expert_repeat=2)) == ["a", "a", "b"]
+    with pytest.raises(ConfigError, match="for section 'training', not for 'validation'"):
+        load_datalist(folder, "validation", silver=silver)
+    with pytest.raises(InputError, match="silver is true, false, or a folder"):
+        load_datalist(folder, "training", silver="yes")
+
+
 def test_no_datalist(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no datalist at .*dataset.json; set dataset_dir"):
         load_datalist(tmp_path, "training")

@@ -1,0 +1,78 @@
+"""The folder of silver labels that ``oarseg.datasets.silver`` writes: its list, read and checked.
+
+    FOLDER/silver.json      {"section", "round", "source", "cases": {IMAGE: {"label", "organs": {ORGAN: ORIGIN}}}}
+    FOLDER/labels/*.nii.gz  a label map a case: the case's own labels and its silver ones
+
+``IMAGE`` is the image's name in ``dataset.json``; ``ORIGIN`` says who drew an organ: ``"network"`` or ``"propagated"``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from oarseg.errors import ConfigError, InputError
+
+LIST = "silver.json"
+NETWORK, PROPAGATED = "network", "propagated"
+
+
+@dataclass(frozen=True)
+class SilverCase:
+    """``label``: absolute path of the label map. ``organs``: who drew each silver organ in it, by organ key."""
+
+    label: Path
+    organs: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class SilverList:
+    """``section`` of the datalist that the labels are for; how many rounds of self-training; cases by image name."""
+
+    section: str
+    round: int
+    cases: Mapping[str, SilverCase]
+
+
+def read_silver(folder: str | Path) -> SilverList:
+    """Read ``folder/silver.json``.
+
+    Raises InputError where it or a label map is missing or lies outside the folder, ConfigError where it is malformed.
+    """
+    root = Path(folder).resolve()
+    path = root / LIST
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        section, number, rows = content["section"], content["round"], content["cases"]
+        cases = {image: SilverCase(inside(root, row["label"]), _origins(row["organs"])) for image, row in rows.items()}
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise InputError(
+            f"no silver labels at {path}; silver is true, false, or a folder that oarseg.datasets.silver wrote"
+        ) from error
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(f"{path} is no list of silver labels: {error}") from error
+    except KeyError as error:
+        raise ConfigError(f"{path} is no list of silver labels: it lacks {error}") from error
+    if not isinstance(section, str) or not isinstance(number, int):
+        raise ConfigError(f"{path}: section {section!r} and round {number!r} must be a name and a whole number")
+    return SilverList(section, number, cases)
+
+
+def _origins(organs: object) -> dict[str, str]:
+    origins = {str(key): origin for key, origin in organs.items()}
+    unknown = set(map(str, origins.values())) - {NETWORK, PROPAGATED}
+    if unknown:
+        raise ValueError(f"origin {min(unknown)!r} of an organ; expected {NETWORK!r} or {PROPAGATED!r}")
+    return origins
+
+
+def inside(root: Path, name: str) -> Path:
+    """The file ``name`` in the resolved folder ``root``. Raises InputError where it is missing or lies outside it."""
+    path = (root / name).resolve()
+    if not path.is_relative_to(root):
+        raise InputError(f"datalist names {name!r}, which lies outside {root.name}")
+    if not path.is_file():
+        raise InputError(f"datalist names {name!r}, which does not exist in {root}")
+    return path

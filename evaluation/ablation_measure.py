@@ -1,0 +1,125 @@
+"""What a forward pass of each network of the plan costs: parameters, FLOPs, seconds, memory."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from oarseg.bundles import FOLDER
+from oarseg.evaluation.ablation_plan import PLAN, Plan, load_plan
+from oarseg.evaluation.ablation_predict import network_factor
+from oarseg.evaluation.ablation_train import network_of
+from oarseg.inference import AutocastInferer, autocast
+from oarseg.sites import load_site
+
+REFERENCE = "base"
+NETWORK_KEYS = ("network_def", "network_parts")
+
+
+def measure_all(plan: Plan, path: Path = PLAN, repeats: int = 5, size: tuple[int, int, int] | None = None) -> dict:
+    """Figures of every network of the plan, the first row of each kind, by name.
+
+    ``size``: D, H, W voxels; by default stage 1's window. Time is taken in turns, so that whatever else the machine
+    does falls upon all of them; memory in a fresh process each.
+    """
+    size = size or load_site().localizer.window
+    networks = {name: network_of(plan.rows[name].trainings["localizer"], FOLDER) for name in distinct(plan)}
+    reference = REFERENCE if REFERENCE in networks else next(iter(networks))
+    turns = time_in_turns(networks, size, repeats)
+    found = {}
+    for name, network in networks.items():
+        seconds = [turn[name] for turn in turns]
+        found[name] = {
+            "parameters": sum(p.numel() for p in network.parameters()),
+            "tflop": round(flops(network, size) / 1e12, 7),
+            "seconds": round(median(seconds), 3),
+            "ratio": round(median(turn[name] / turn[reference] for turn in turns), 3),
+            "peak_gib": round(peak_gib(name, path, size), 2),
+        }
+        print(f"{name}: {found[name]}", flush=True)
+    with autocast("cpu"):
+        precision = "bfloat16" if torch.is_autocast_enabled("cpu") else "float32"
+    whole = {"size": list(size), "reference": reference, "repeats": repeats, "threads": torch.get_num_threads()}
+    return whole | {"precision": precision, "networks": found}
+
+
+def distinct(plan: Plan) -> list[str]:
+    """Rows of one stage whose networks differ, the reference first; losses and steps make no other network."""
+    names = sorted((row.name for row in plan.rows.values() if not row.localizer), key=lambda name: name != REFERENCE)
+    kinds: dict[str, str] = {}
+    for name in names:
+        overrides = plan.rows[name].trainings["localizer"].overrides
+        network = {key: value for key, value in overrides.items() if key.startswith(NETWORK_KEYS)}
+        kinds.setdefault(json.dumps(network, sort_keys=True), name)
+    return list(kinds.values())
+
+
+def valid_size(network: nn.Module, size: tuple[int, ...]) -> tuple[int, ...]:
+    """``size``, each rounded up to what the network's poolings divide."""
+    factor = network_factor(network)
+    return tuple(-(-n // factor) * factor for n in size)
+
+
+def flops(network: nn.Module, size: tuple[int, ...]) -> int:
+    """Floating-point operations of a pass, a multiplication and an addition counted as two; nothing is computed."""
+    image = torch.empty(1, 1, *valid_size(network, size), device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        copy.deepcopy(network).to("meta")(image)
+    return counter.get_total_flops()
+
+
+@torch.no_grad()
+def time_in_turns(networks: dict[str, nn.Module], size: tuple[int, ...], repeats: int) -> list[dict[str, float]]:
+    """Seconds of each network's pass, turn by turn; a first turn warms up and does not count."""
+    run = AutocastInferer()
+    for network in networks.values():
+        network.to(memory_format=torch.channels_last_3d)
+    turns = []
+    for _ in range(repeats + 1):
+        turn = {}
+        for name, network in networks.items():
+            image = torch.rand(1, 1, *valid_size(network, size))
+            began = time.perf_counter()
+            run(image, network)
+            turn[name] = time.perf_counter() - began
+        turns.append(turn)
+    return turns[1:]
+
+
+def peak_gib(name: str, path: Path, size: tuple[int, ...]) -> float:
+    """Peak resident memory of a fresh process that makes one pass of the row's network."""
+    run = [sys.executable, "-m", "oarseg.evaluation.ablation_measure", name, "--plan", str(path), "--size"]
+    done = subprocess.run([*run, *(str(n) for n in size)], capture_output=True, text=True, check=True)
+    return float(done.stdout.split()[-1])
+
+
+def main(argv: list[str] | None = None) -> int:
+    """One pass in this process; prints its peak memory in GiB."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("name", help="row of the plan")
+    parser.add_argument("--plan", type=Path, default=PLAN)
+    parser.add_argument("--size", type=int, nargs=3, required=True)
+    args = parser.parse_args(argv)
+    network = network_of(load_plan(args.plan).rows[args.name].trainings["localizer"], FOLDER)
+    network.to(memory_format=torch.channels_last_3d)
+    with torch.no_grad():
+        AutocastInferer()(torch.rand(1, 1, *valid_size(network, args.size)), network)
+    # Linux counts in KiB, macOS in bytes.
+    unit = 2**30 if sys.platform == "darwin" else 2**20
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

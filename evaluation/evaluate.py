@@ -1,0 +1,144 @@
+"""Predictions against references, from folders to a folder of tables, plots and pictures.
+
+>>> done = evaluate(Job(Path("contours"), Path("experts"), Path("scores")))     # doctest: +SKIP
+>>> done.summary.mean["dice"].mean                                              # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tqdm import tqdm
+
+from oarseg.errors import ConfigError
+from oarseg.evaluation.cases import TOLERANCE_MM, score_case
+from oarseg.evaluation.figures import write_box_plots
+from oarseg.evaluation.label_maps import LabelMap
+from oarseg.evaluation.metrics import check_tolerance
+from oarseg.evaluation.output import check_place, staged
+from oarseg.evaluation.references import Pair, add_images, find_label_maps, find_references, load_pair, pair_cases
+from oarseg.evaluation.rtstruct import read_names
+from oarseg.evaluation.scores import CASE_FIELDS, csv_text, write_scores
+from oarseg.evaluation.summary import Summary, summarize
+from oarseg.evaluation.tables import failures_markdown, summary_csv, summary_markdown
+from oarseg.evaluation.worst import worst_page
+from oarseg.sites import Site
+
+SCORES, CASES, SUMMARY, SUMMARY_CSV = "scores.csv", "cases.csv", "summary.md", "summary.csv"
+FAILURES, PLOTS, WORST = "failures.md", "box_plots.png", "worst.html"
+NAMES = (SCORES, CASES, SUMMARY, SUMMARY_CSV, FAILURES, PLOTS, WORST)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to score, and how; see ``oarseg evaluate --help``. ``worst``: organs on the page, 0 for no page."""
+
+    predictions: Path
+    references: Path
+    out: Path
+    section: str = "validation"
+    labelled: tuple[str, ...] = ()
+    names: Path | None = None
+    images: Path | None = None
+    tolerance_mm: float = TOLERANCE_MM
+    worst: int = 12
+    allow_missing: bool = False
+    overwrite: bool = False
+    quiet: bool = False
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Rows of ``scores.csv`` and ``cases.csv``, their summary, and notes on what was left out or odd."""
+
+    rows: list[dict]
+    cases: list[dict]
+    summary: Summary
+    notes: list[str] = field(default_factory=list)
+
+
+def evaluate(job: Job, site: Site) -> Evaluation:
+    """Score every case and write ``job.out``. Raises an OarsegError; then ``job.out`` is as it was."""
+    check_tolerance(job.tolerance_mm)
+    if job.worst < 0:
+        raise ConfigError(f"--worst {job.worst}: expected the number of organs to show, or 0")
+    for key in job.labelled:
+        site.organ(key)
+    check_place(job.out, NAMES, job.overwrite)
+    pairs, notes = _pairs(job)
+    names = read_names(job.names, site)
+    rows: list[dict] = []
+    cases: list[dict] = []
+    for pair in tqdm(pairs, desc="scoring", unit="case", disable=True if job.quiet else None):
+        loaded = load_pair(pair, site, names, job.labelled)
+        notes += loaded.notes
+        scored, case = score_case(
+            pair.case, loaded.prediction.label, loaded.reference.label, loaded.reference.affine, loaded.labelled,
+            site, job.tolerance_mm,
+        )  # fmt: skip
+        rows += scored
+        cases.append(case)
+    done = Evaluation(rows, cases, summarize(rows, site), notes + _not_judged(cases))
+    _write(job, site, done, pairs, names)
+    return done
+
+
+def _not_judged(cases: list[dict]) -> list[str]:
+    """One note on organs that were predicted in cases whose reference does not label them."""
+    count = Counter(key for case in cases for key in case["not_judged"].split())
+    if not count:
+        return []
+    told = ", ".join(f"{key} in {n}" for key, n in count.items())
+    return [f"predicted where the reference does not label it, so not judged: {told} case(s); see {CASES}"]
+
+
+def _pairs(job: Job) -> tuple[list[Pair], list[str]]:
+    predictions = find_label_maps(job.predictions)
+    references = find_references(job.references, job.section, job.labelled)
+    if job.images:
+        references = add_images(references, job.images)
+    if job.predictions.is_file() and job.references.is_file():
+        # Two files are one case, whatever their names are.
+        predictions = dict(zip(references, predictions.values(), strict=True))
+    return pair_cases(predictions, references, job.allow_missing)
+
+
+def _write(job: Job, site: Site, done: Evaluation, pairs: Sequence[Pair], names: dict[str, str]) -> None:
+    page = _worst(job, site, done, pairs, names) if job.worst else ""
+    with staged(job.out, NAMES) as folder:
+        write_scores(folder / SCORES, done.rows)
+        (folder / CASES).write_text(csv_text(CASE_FIELDS, done.cases), encoding="utf-8")
+        markdown = summary_markdown(done.summary, done.cases, job.tolerance_mm, site)
+        (folder / SUMMARY).write_text(markdown, encoding="utf-8")
+        (folder / SUMMARY_CSV).write_text(summary_csv(done.summary), encoding="utf-8")
+        write_box_plots(folder / PLOTS, done.rows, site)
+        if page:
+            (folder / WORST).write_text(page, encoding="utf-8")
+        (folder / FAILURES).write_text(failures_markdown(done.rows, done.notes, site), encoding="utf-8")
+
+
+def _worst(job: Job, site: Site, done: Evaluation, pairs: Sequence[Pair], names: dict[str, str]) -> str:
+    by_case = {pair.case: pair for pair in pairs}
+
+    with tqdm(desc="drawing", unit="case", disable=True if job.quiet else None) as bar:
+
+        def load(case: str) -> tuple[LabelMap, LabelMap, Path | None]:
+            bar.update()
+            loaded = load_pair(by_case[case], site, names, job.labelled)
+            return loaded.prediction, loaded.reference, by_case[case].reference.image
+
+        return worst_page(done.rows, job.worst, load, site, done.notes.append)
+
+
+def compare_to(out: Path | None, markdown: str, table: str, overwrite: bool) -> None:
+    """Write ``compare.md`` and ``compare.csv`` into ``out``, where there is one. Raises OutputError."""
+    if out is None:
+        return
+    names = ("compare.md", "compare.csv")
+    check_place(out, names, overwrite)
+    with staged(out, names) as folder:
+        for name, text in zip(names, (markdown, table), strict=True):
+            (folder / name).write_text(text, encoding="utf-8")

@@ -1,0 +1,183 @@
+"""Which prediction belongs to which reference, and both of them read on one grid.
+
+A case's name is its file's or folder's, without ``.nii.gz`` and without the ``_seg`` that the bundles append.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from oarseg.datasets import list_images, load_datalist
+from oarseg.datasets.datalist import output_name
+from oarseg.errors import ConfigError, InputError
+from oarseg.evaluation.label_maps import NIFTI, LabelMap, check_same_grid, read_label_map
+from oarseg.evaluation.rtstruct import is_rtstruct, read_rtstruct
+from oarseg.inference.outputs import RTSTRUCT, SEGMENTATION
+from oarseg.sites import Site
+
+POSTFIX = "_seg"
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Reference:
+    """``labelled``: what it labels, None where the file itself must tell. ``image``: the CT, where it is known."""
+
+    path: Path
+    labelled: tuple[str, ...] | None = None
+    image: Path | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One case to score."""
+
+    case: str
+    prediction: Path
+    reference: Reference
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedPair:
+    """Both label maps on one grid, what the reference labels, and what was odd."""
+
+    prediction: LabelMap
+    reference: LabelMap
+    labelled: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def find_label_maps(place: Path) -> dict[str, Path]:
+    """Label maps by case: NIfTI and RTSTRUCT files in a folder, or in sub-folders named by the case.
+
+    A sub-folder holds ``segmentation.nii.gz`` (this counts where there is more), ``rtstruct.dcm`` or any one RTSTRUCT
+    beside its CT. A file instead of a folder stands for itself. Raises InputError where there is
+    none, or two for one case.
+    """
+    if place.is_file():
+        return {_stem(place): place}
+    if not place.is_dir():
+        raise InputError(f"{place} does not exist; give a folder of label maps (NIfTI) or structure sets (RTSTRUCT)")
+    found: dict[str, Path] = {}
+    for entry in sorted(p for p in place.iterdir() if not p.name.startswith(".")):
+        path = _of_folder(entry) if entry.is_dir() else entry if _is_map(entry) else None
+        if path is None:
+            continue
+        case = entry.name if entry.is_dir() else _stem(entry)
+        if case in found:
+            raise InputError(f"{place}: {found[case].name} and {entry.name} are both case {case!r}; remove one")
+        found[case] = path
+    if not found:
+        raise InputError(
+            f"{place} holds no label map; expected <case>.nii.gz, <case>/{SEGMENTATION}, <case>.dcm or "
+            f"<case>/{RTSTRUCT}"
+        )
+    return found
+
+
+def _of_folder(folder: Path) -> Path | None:
+    for name in (SEGMENTATION, RTSTRUCT):
+        if (folder / name).is_file():
+            return folder / name
+    # A patient's folder as a planning system exports it: the CT slices and the structure set.
+    plans = [p for p in sorted(folder.glob("*.dcm")) if is_rtstruct(p)]
+    if len(plans) > 1:
+        raise InputError(f"{folder} holds {len(plans)} RTSTRUCTs ({plans[0].name}, {plans[1].name}); leave one")
+    return plans[0] if plans else None
+
+
+def _is_map(path: Path) -> bool:
+    return path.name.endswith(NIFTI) or (path.suffix.lower() == ".dcm" and is_rtstruct(path))
+
+
+def _stem(path: Path) -> str:
+    name = path.name
+    for end in (*NIFTI, path.suffix):
+        if end and name.endswith(end):
+            name = name.removesuffix(end)
+            break
+    return name.removesuffix(POSTFIX) or name
+
+
+def find_references(place: Path, section: str, labelled: Sequence[str] | None) -> dict[str, Reference]:
+    """References by case: of a data set's ``section`` where ``place`` holds ``dataset.json``, else as predictions.
+
+    A data set's own labels only: its silver labels never score. Raises ConfigError where ``labelled`` is given for a
+    data set, which says itself what it labels.
+    """
+    if not (place / "dataset.json").is_file():
+        return {case: Reference(path) for case, path in find_label_maps(place).items()}
+    if labelled:
+        raise ConfigError(f"{place.name}/dataset.json says what each case labels; leave out --labelled")
+    found = {}
+    for row in load_datalist(place, section):
+        case = output_name({"filename_or_obj": row["image"]})["subject"]
+        if case in found:
+            raise InputError(f"{place.name}/dataset.json: two images are called {case!r}; rename one")
+        found[case] = Reference(Path(row["label"]), tuple(row["labelled"]), Path(row["image"]))
+    return found
+
+
+def pair_cases(
+    predictions: Mapping[str, Path], references: Mapping[str, Reference], allow_missing: bool
+) -> tuple[list[Pair], list[str]]:
+    """Pairs by name, and notes on what has no counterpart.
+
+    Raises InputError where a case lacks its counterpart (unless ``allow_missing``), or where no name is on both sides.
+    """
+    common = sorted(predictions.keys() & references.keys())
+    lacking = {
+        "no prediction": sorted(references.keys() - predictions.keys()),
+        "no reference": sorted(predictions.keys() - references.keys()),
+    }
+    told = [f"{len(cases)} case(s) have {what}: {_named(cases)}" for what, cases in lacking.items() if cases]
+    if not common:
+        raise InputError(f"no case is on both sides; {'; '.join(told)}; name predictions and references alike")
+    if told and not allow_missing:
+        raise InputError(f"{'; '.join(told)}; add them, or --allow-missing to score the {len(common)} that are there")
+    return [Pair(case, predictions[case], references[case]) for case in common], told
+
+
+def _named(cases: list[str]) -> str:
+    return ", ".join(cases[:_SHOWN]) + (f" and {len(cases) - _SHOWN} more" if len(cases) > _SHOWN else "")
+
+
+def add_images(references: Mapping[str, Reference], folder: Path) -> dict[str, Reference]:
+    """The references with the CTs of a folder, by name; a case without one stays as it is."""
+    images = {output_name({"filename_or_obj": r["image"]})["subject"]: Path(r["image"]) for r in list_images(folder)}
+    return {
+        case: Reference(known.path, known.labelled, images.get(case, known.image)) for case, known in references.items()
+    }
+
+
+def load_pair(pair: Pair, site: Site, names: Mapping[str, str], labelled: Sequence[str] = ()) -> LoadedPair:
+    """Read a pair on one grid; an RTSTRUCT is drawn on the voxels of the other side.
+
+    ``names``: organ keys by ROI name. ``labelled``: organs that every reference was asked for, besides those it holds;
+    for references that do not say so themselves. Raises GeometryError where the grids differ, ConfigError where both
+    are RTSTRUCTs, and whatever reading raises.
+    """
+    kinds = [not path.name.endswith(NIFTI) for path in (pair.prediction, pair.reference.path)]
+    if all(kinds):
+        raise ConfigError(f"{pair.case}: both sides are RTSTRUCT; one must be NIfTI, as it has the voxels")
+    notes: tuple[str, ...] = ()
+    held: tuple[str, ...] = ()
+    if kinds[0]:
+        reference = read_label_map(pair.reference.path)
+        drawn = read_rtstruct(pair.prediction, reference, site, names)
+        prediction, notes = drawn.label_map, drawn.notes
+    else:
+        prediction = read_label_map(pair.prediction)
+        if kinds[1]:
+            drawn = read_rtstruct(pair.reference.path, prediction, site, names)
+            reference, notes, held = drawn.label_map, drawn.notes, drawn.organs
+        else:
+            reference = read_label_map(pair.reference.path)
+    check_same_grid(prediction, reference, pair.case)
+    told = pair.reference.labelled
+    if told is None:
+        present = {organ.key for organ in site.organs if (reference.label == organ.value).any()}
+        told = tuple(key for key in site.values if key in present | set(held) | set(labelled))
+    return LoadedPair(prediction, reference, told, tuple(f"{pair.case}: {note}" for note in notes))

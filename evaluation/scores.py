@@ -1,0 +1,133 @@
+"""``scores.csv``: one row a case and organ, as :func:`oarseg.evaluation.cases.score_case` makes them.
+
+Figures are stored as they are in the rows (rounded there), so that what is computed from a file and from memory agrees.
+A blank field is None: a distance to an organ that was not found, a percentage of nothing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from oarseg.errors import ConfigError, InputError, OutputError
+
+FIELDS = (
+    "case", "organ", "dice", "surface_dice", "hd95_mm", "msd_mm", "centroid_mm", "reference_cm3", "predicted_cm3",
+    "volume_error_cm3", "volume_error_percent", "status", "swapped", "tolerance_mm",
+)  # fmt: skip
+CASE_FIELDS = (
+    "case", "classes", "pixel_accuracy", "mean_pixel_accuracy", "mean_iou", "frequency_weighted_iou", "not_judged",
+)  # fmt: skip
+STATUSES = ("ok", "missed", "spurious", "absent")
+TEXTS = ("case", "organ", "status")
+# Far beyond any cohort: such a file is something else.
+MAX_BYTES = 256 << 20
+
+
+def write_scores(path: str | Path, rows: Iterable[Mapping]) -> None:
+    """Write rows with the keys ``FIELDS``; the file appears whole or not at all. Raises OutputError."""
+    write_whole(Path(path), csv_text(FIELDS, rows))
+
+
+def csv_text(fields: Sequence[str], rows: Iterable[Mapping]) -> str:
+    """Rows as CSV with a header; None is blank."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, fields, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file under a temporary name beside ``path`` and rename it. Raises OutputError."""
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written ({error.strerror or error}); give another place") from error
+    finally:
+        if temporary and os.path.exists(temporary):
+            os.unlink(temporary)
+
+
+def read_scores(path: str | Path) -> list[dict]:
+    """Rows of a scores file: numbers as float, ``swapped`` as bool, blanks as None.
+
+    Raises InputError where the file is missing or unreadable, ConfigError where it is no such file: which line, what
+    was found.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise ConfigError(f"{path} is larger than {MAX_BYTES >> 20} MiB, so no scores file; give scores.csv")
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"no scores at {path} ({error.strerror}); write them with oarseg evaluate") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is no text; give a scores.csv as oarseg evaluate writes it") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        missing = [name for name in FIELDS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise ConfigError(f"{path} lacks the columns {', '.join(missing)}; expected {', '.join(FIELDS)}")
+        rows = [_typed(row, f"{path}, line {reader.line_num}") for row in reader]
+    except csv.Error as error:
+        raise ConfigError(f"{path}, line {reader.line_num}: {error}; expected CSV") from error
+    _check_unique(rows, path)
+    return rows
+
+
+def _check_unique(rows: list[dict], path: Path) -> None:
+    seen = set()
+    for row in rows:
+        pair = row["case"], row["organ"]
+        if pair in seen:
+            raise ConfigError(f"{path}: case {pair[0]!r} has two rows for {pair[1]!r}; expected each organ once")
+        seen.add(pair)
+    if not rows:
+        raise ConfigError(f"{path} holds no row; expected one for each case and organ")
+
+
+def _typed(row: dict, where: str) -> dict:
+    if None in row or None in row.values():
+        raise ConfigError(f"{where}: {len(FIELDS)} fields expected, found another number")
+    typed: dict = {name: row[name] for name in TEXTS}
+    for name in FIELDS:
+        if name in typed:
+            continue
+        typed[name] = _flag(row[name], where) if name == "swapped" else _number(row[name], name, where)
+    if not typed["case"] or not typed["organ"]:
+        raise ConfigError(f"{where}: case and organ must be named")
+    if typed["status"] not in STATUSES:
+        raise ConfigError(f"{where}: status {typed['status']!r}, expected one of {', '.join(STATUSES)}")
+    if (typed["dice"] is None) != (typed["status"] == "absent"):
+        raise ConfigError(f"{where}: Dice {row['dice']!r} does not go with status {typed['status']!r}")
+    return {name: typed[name] for name in FIELDS}
+
+
+def _number(text: str, name: str, where: str) -> float | None:
+    if text == "":
+        return None
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {name} is {text[:40]!r}, expected a number") from error
+    if not math.isfinite(value):
+        raise ConfigError(f"{where}: {name} is {text}, expected a finite number or nothing")
+    return value
+
+
+def _flag(text: str, where: str) -> bool:
+    if text not in ("True", "False"):
+        raise ConfigError(f"{where}: swapped is {text[:40]!r}, expected True or False")
+    return text == "True"

@@ -1,0 +1,148 @@
+"""RTSTRUCT to label map: the very mask back, names matched letter by letter, and nothing guessed."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pydicom
+import pytest
+
+from oarseg.errors import ConfigError, GeometryError, InputError
+from oarseg.evaluation.label_maps import LabelMap
+from oarseg.evaluation.rtstruct import draw, is_rtstruct, read_names, read_rtstruct
+from oarseg.sites import load_site
+
+SITE = load_site()
+NAMES = read_names(None, SITE)
+
+
+def grid_of(label: np.ndarray, affine: np.ndarray) -> LabelMap:
+    return LabelMap(np.zeros(label.shape, np.int16), affine)
+
+
+def test_the_mask_that_was_written_comes_back(scan, save_plan, tmp_path):
+    label, affine = scan
+    # A hole, which the writer keyholes, and a second piece.
+    label[22, 20:24, 30:33][label[22, 20:24, 30:33] > 0] = 0
+    middle = np.argwhere(label == SITE.values["brainstem"]).mean(axis=0).round().astype(int)
+    label[tuple(middle)] = 0
+    label[5, 5:8, 5:8] = SITE.values["mandible"]
+    path = save_plan(tmp_path / "plan.dcm", label, affine)
+    found = read_rtstruct(path, grid_of(label, affine), SITE, NAMES)
+    assert np.array_equal(found.label_map.label, label)
+    assert set(found.organs) == set(SITE.values) and found.notes == ()
+    # On the same voxels in another order, too.
+    flip = affine[:, [2, 1, 0, 3]]
+    turned = read_rtstruct(path, grid_of(label.transpose(2, 1, 0), flip), SITE, NAMES)
+    assert np.array_equal(turned.label_map.label, label.transpose(2, 1, 0))
+
+
+def square(z: float, low: float, high: float) -> np.ndarray:
+    """Corners, LPS mm, of a square in the plane z."""
+    return np.array([[low, low, z], [high, low, z], [high, high, z], [low, high, z]])
+
+
+def test_a_square_by_hand():
+    # LPS axes of 2 mm: index = mm / 2.
+    grid = LabelMap(np.zeros((20, 20, 10), np.uint8), np.diag([-2.0, -2.0, 2.0, 1.0]))
+    mask = draw([square(6, 5, 15)], grid, "roi")
+    assert mask[3:8, 3:8, 3].all() and mask.sum() == 25
+    # A square within a square is a hole; off the edge of the image it is cut off.
+    ring = draw([square(6, 5, 15), square(6, 7, 13)], grid, "roi")
+    assert ring.sum() == 25 - 9 and not ring[5, 5, 3]
+    assert draw([square(0, 31, 99)], grid, "roi")[16:, 16:, 0].all()
+    assert not draw([square(6, 5.1, 5.9)], grid, "roi").any()
+
+
+def test_contours_off_the_grid_are_refused():
+    grid = LabelMap(np.zeros((20, 20, 10), np.uint8), np.diag([-2.0, -2.0, 2.0, 1.0]))
+    for z in (7.0, -2.0, 20.0):
+        with pytest.raises(GeometryError, match="roi: a contour lies on slice"):
+            draw([square(z, 5, 15)], grid, "roi")
+    with pytest.raises(GeometryError, match="oblique"):
+        draw([square(6, 5, 15) + [[0, 0, 0], [0, 0, 5], [0, 0, 5], [5, 5, 0]]], grid, "roi")
+
+
+def test_names_are_matched_by_letter_or_by_the_users_map(scan, save_plan, tmp_path):
+    label, affine = scan
+    names = {"parotid_left": "Parotid-Left", "mandible": "bone_mandible"}
+    path = save_plan(tmp_path / "plan.dcm", label, affine, names)
+    found = read_rtstruct(path, grid_of(label, affine), SITE, NAMES)
+    assert {"parotid_left", "mandible"} & set(found.organs) == set()
+    assert "'Parotid-Left'" in found.notes[0] and "'bone_mandible'" in found.notes[0] and "--names" in found.notes[0]
+
+    (tmp_path / "names.json").write_text(json.dumps({"Parotid-Left": "parotid_left"}))
+    mapped = read_rtstruct(path, grid_of(label, affine), SITE, read_names(tmp_path / "names.json", SITE))
+    assert "parotid_left" in mapped.organs and "mandible" not in mapped.organs
+    assert np.array_equal(mapped.label_map.label == 7, label == 7)
+
+    (tmp_path / "twice.json").write_text(json.dumps({"Parotid-Left": "parotid_right"}))
+    with pytest.raises(ConfigError, match="two ROIs are parotid_right"):
+        read_rtstruct(path, grid_of(label, affine), SITE, read_names(tmp_path / "twice.json", SITE))
+
+
+@pytest.mark.parametrize(
+    "text, said", [("[1]", "JSON object"), ("{", "no JSON"), ('{"a": "heart"}', "heart"), ('{"a": 3}', "JSON object")]
+)
+def test_bad_maps_of_names(text, said, tmp_path):
+    (tmp_path / "names.json").write_text(text)
+    with pytest.raises(ConfigError, match=said):
+        read_names(tmp_path / "names.json", SITE)
+    with pytest.raises(InputError, match="no map"):
+        read_names(tmp_path / "none.json", SITE)
+
+
+def test_where_organs_overlap_the_smaller_has_the_voxels(scan, save_plan, tmp_path):
+    label, affine = scan
+    path = save_plan(tmp_path / "plan.dcm", label, affine)
+    plan = pydicom.dcmread(path)
+    # The left eye becomes the mandible's second name-sake: its contours are added to the mandible's.
+    names = [roi.ROIName for roi in plan.StructureSetROISequence]
+    eye, bone = (plan.ROIContourSequence[names.index(name)] for name in ("Eye_L", "Bone_Mandible"))
+    bone.ContourSequence.extend(eye.ContourSequence)
+    plan.save_as(path)
+    found = read_rtstruct(path, grid_of(label, affine), SITE, NAMES)
+    assert np.array_equal(found.label_map.label, label)
+    count = int((label == SITE.values["eye_left"]).sum())
+    assert found.notes == (f"plan.dcm: Eye_L overlaps larger organs in {count} voxels and keeps them",)
+
+
+def test_damaged_plans_are_refused(scan, save_plan, tmp_path):
+    label, affine = scan
+    path, grid = save_plan(tmp_path / "plan.dcm", label, affine), grid_of(label, affine)
+    assert is_rtstruct(path) and not is_rtstruct(tmp_path)
+
+    def changed(change) -> None:
+        plan = pydicom.dcmread(path)
+        change(plan)
+        plan.save_as(tmp_path / "bad.dcm")
+        read_rtstruct(tmp_path / "bad.dcm", grid, SITE, NAMES)
+
+    def cut(plan) -> None:
+        plan.ROIContourSequence[0].ContourSequence[0].ContourData = [1, 2, 3, 4]
+
+    def no_contours(plan) -> None:
+        for roi in plan.ROIContourSequence:
+            del roi.ContourSequence
+
+    def no_rois(plan) -> None:
+        del plan.StructureSetROISequence
+
+    def a_ct(plan) -> None:
+        plan.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
+
+    for change, error, said in (
+        (cut, InputError, "bad.dcm, Brainstem: ContourData"),
+        (no_contours, ConfigError, "no ROI is an organ"),
+        (no_rois, InputError, "no whole RTSTRUCT"),
+        (a_ct, InputError, "no RTSTRUCT"),
+    ):
+        with pytest.raises(error, match=said):
+            changed(change)
+    (tmp_path / "text.dcm").write_text("no DICOM")
+    assert not is_rtstruct(tmp_path / "text.dcm")
+    with pytest.raises(InputError, match="text.dcm"):
+        read_rtstruct(tmp_path / "text.dcm", grid, SITE, NAMES)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_rtstruct(tmp_path / "none.dcm", grid, SITE, NAMES)

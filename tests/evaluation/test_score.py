@@ -1,0 +1,58 @@
+"""Both methods on a data set, with stand-ins for the networks."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from oarseg.evaluation import score
+from oarseg.evaluation.scores import read_scores
+from oarseg.sites import load_site
+
+SITE = load_site()
+
+
+@pytest.fixture
+def by_label(monkeypatch, dataset_dir):
+    """Stage 1 finds every organ two voxels off, both stages find them exactly but never the left parotid."""
+
+    def truth(image) -> np.ndarray:
+        hu = image.as_tensor()[0].numpy()
+        return np.where((hu > 0) & (hu <= 600), hu // 75, 0).astype(np.uint8)
+
+    class Fake:
+        site = SITE
+
+        def __init__(self, device: str) -> None:
+            self.device = device
+
+        def segment(self, image) -> SimpleNamespace:
+            label = truth(image)
+            return SimpleNamespace(label=label * (label != SITE.values["parotid_left"]))
+
+    monkeypatch.setattr(score, "Pipeline", Fake)
+    monkeypatch.setattr(score, "stage_one", lambda pipeline, image: np.roll(truth(image), 2, 2))
+    return dataset_dir
+
+
+def test_both_methods_are_stored(by_label, tmp_path, capsys):
+    assert score.main([str(by_label), "--out", str(tmp_path / "r"), "--predictions", str(tmp_path / "p")]) == 0
+    one, two = ({(r["case"], r["organ"]): r for r in read_scores(tmp_path / f"r/{m}.csv")} for m in score.METHODS)
+    assert one.keys() == two.keys() and len(one) == 8 + 3
+    assert one["d", "brainstem"]["centroid_mm"] == pytest.approx(6, abs=1e-3)
+    assert two["d", "brainstem"]["dice"] == 1 and two["e", "parotid_left"]["status"] == "missed"
+    assert "| Parotid_L | 2 |" in capsys.readouterr().out
+    saved = nib.load(tmp_path / "p/two_stage/d.nii.gz")
+    reference = nib.load(by_label / "labels/d.nii.gz")
+    assert np.allclose(saved.affine, reference.affine)
+    kept = np.asarray(reference.dataobj)
+    assert np.array_equal(saved.dataobj, kept * (kept != SITE.values["parotid_left"]))
+    assert sorted(p.name for p in (tmp_path / "p/stage1").iterdir()) == ["d.nii.gz", "e.nii.gz"]
+
+
+def test_an_error_is_one_line_and_writes_nothing(by_label, tmp_path, capsys):
+    assert score.main([str(by_label), "--section", "none", "--out", str(tmp_path / "r")]) == 2
+    assert "no section 'none'" in capsys.readouterr().err and not (tmp_path / "r").exists()
