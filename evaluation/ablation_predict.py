@@ -75,18 +75,25 @@ def _placed(network: nn.Module, device: torch.device) -> nn.Module:
 def scores(
     row: Row, plan: Plan, dataset_dir: Path, work_dir: Path, bundles: Path, device: torch.device
 ) -> Iterator[list[dict]]:
-    """Rows of scores case by case, on the original grid; expert and clinical labels of the validation cases only."""
+    """Rows of scores case by case, on the original grid; expert and clinical labels of the validation cases only.
+
+    A row that trains some organs' networks is scored on these organs alone.
+    """
     inferer, network = predictor(row, plan, work_dir, bundles, device)
     bundle = plan.rows[row.localizer or row.name].trainings["localizer"].bundle
     prepare, site = _preprocessing(bundles / bundle), inferer.site
+    asked = {organ.key for organ in getattr(inferer, "organs", site.organs)}
     for case in load_datalist(dataset_dir, "validation"):
+        labelled = [key for key in case["labelled"] if key in asked]
+        if not labelled:
+            continue
         image = LoadImage(image_only=True, ensure_channel_first=True)(case["image"])
         reference = nib.load(case["label"])
         if reference.shape != tuple(image.shape[1:]) or not np.allclose(reference.affine, image.affine, atol=1e-3):
             raise GeometryError(f"{Path(case['label']).name}: labels lie on another grid than the image")
         label = _segment(image, prepare, inferer, network, device)
         name = Path(case["image"]).name.split(".")[0]
-        yield score_case(name, label, np.asarray(reference.dataobj), reference.affine, case["labelled"], site)[0]
+        yield score_case(name, label, np.asarray(reference.dataobj), reference.affine, labelled, site)[0]
 
 
 def _segment(

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from oarseg.bundles import FOLDER
 from oarseg.bundles.spec import bundle_specs
@@ -19,6 +20,8 @@ from oarseg.evaluation.localization_summary import curve, room
 from oarseg.sites import Organ, Site
 
 SIZE_INCHES, DPI = (15.0, 7.6), 100
+# Panels side by side.
+ACROSS = 4
 BACKGROUND, TEXT, MUTED = "#101418", "#e8ecf0", "#8d98a3"
 # mm; boxes with more room or lack than this are drawn at the edge.
 ROOM_LIMITS = (-10.0, 40.0)
@@ -29,19 +32,22 @@ def write_figure(path: Path, boxes: Sequence[BoxRow], shifts: Sequence[ShiftRow]
     """Draw ``path`` (PNG), under a temporary name until whole. Raises OutputError where it cannot be written."""
     figure = Figure(figsize=SIZE_INCHES, dpi=DPI, facecolor=BACKGROUND)
     canvas = FigureCanvasAgg(figure)
-    grid = figure.add_gridspec(2, 6, left=0.055, right=0.985, top=0.88, bottom=0.085, wspace=0.28, hspace=0.34)
-    jitter = training_jitter(site)
-    organs = by_organ(shifts, site)
+    organs, jitter = by_organ(shifts, site), training_jitter(site)
+    lines = -(-len(organs) // ACROSS)
+    grid = figure.add_gridspec(lines, ACROSS, left=0.055, right=0.655, top=0.82, bottom=0.085, wspace=0.12, hspace=0.3)
     first = None
     for index, (organ, rows) in enumerate(organs):
         # One scale for all: only then do the organs' losses compare.
-        first = axes = figure.add_subplot(grid[index % 2, index // 2], sharex=first, sharey=first)
+        axes = figure.add_subplot(grid[index // ACROSS, index % ACROSS], sharex=first, sharey=first)
+        first = first or axes
         _draw_curves(axes, organ, rows, jitter[organ.key])
-        axes.tick_params(labelleft=index < 2, labelbottom=index % 2 == 1 or index == len(organs) - 1)
-    figure.text(0.37, 0.015, "shift of the box, mm (mean of six directions)", color=TEXT, ha="center", fontsize=10)
-    figure.text(0.012, 0.48, "change of Dice", color=TEXT, va="center", rotation=90, fontsize=10)
-    figure.text(0.055, 0.95, "Stage 2 in misplaced boxes, validation cases", color=TEXT, fontsize=13)
-    _draw_room(figure.add_subplot(grid[:, 4:]), boxes, site)
+        axes.tick_params(labelleft=index % ACROSS == 0, labelbottom=index + ACROSS >= len(organs))
+    figure.text(0.355, 0.02, "shift of the box, mm (mean of six directions)", color=TEXT, ha="center", fontsize=10)
+    figure.text(0.012, 0.46, "change of Dice", color=TEXT, va="center", rotation=90, fontsize=10)
+    title = "Stage 2 in misplaced boxes: change of Dice against the unshifted box of the reference, 95% intervals"
+    figure.text(0.055, 0.955, title, color=TEXT, fontsize=11)
+    _legend(figure)
+    _draw_room(figure.add_axes((0.755, 0.085, 0.23, 0.775)), boxes, site)
     partial = path.with_name(path.name + ".partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -66,20 +72,27 @@ def training_jitter(site: Site) -> dict[str, float]:
 
 def _draw_curves(axes: Axes, organ: Organ, rows: Sequence[ShiftRow], jitter: float) -> None:
     _style(axes)
-    axes.axvline(jitter, color=MUTED, linestyle=":", linewidth=1.2, label="jitter of the training")
+    axes.axvline(jitter, color=MUTED, linestyle=":", linewidth=1.2)
     axes.axhline(0, color=MUTED, linewidth=0.6)
     color = _rgb(organ)
-    for start, (style, label) in STYLES.items():
+    for start, (style, _) in STYLES.items():
         line = curve(rows, start)
         if line:
-            axes.plot(line.shifts_mm, line.change, style, color=color, linewidth=1.8, label=label)
+            axes.plot(line.shifts_mm, line.change, style, color=color, linewidth=1.8)
             bounds = [i or (c, c) for i, c in zip(line.interval, line.change, strict=True)]
             alpha = 0.25 if start == "reference" else 0.12
             axes.fill_between(line.shifts_mm, *zip(*bounds, strict=True), color=color, alpha=alpha, linewidth=0)
     line = curve(rows, "reference") or curve(rows, "stage1")
     told = f"Dice {line.dice:.2f}, n = {line.cases}" if line else "no result"
     axes.set_title(f"{organ.name}\n{told}", color=TEXT, fontsize=9.5)
-    axes.legend(fontsize=6, frameon=False, labelcolor=TEXT, loc="lower left")
+
+
+def _legend(figure: Figure) -> None:
+    lines = [Line2D([], [], color=TEXT, linestyle=style) for style, _ in STYLES.values()]
+    lines.append(Line2D([], [], color=MUTED, linestyle=":"))
+    labels = [*(label for _, label in STYLES.values()), "most that training moves a face (jitter_mm)"]
+    figure.legend(lines, labels, loc="upper left", bbox_to_anchor=(0.045, 0.945), ncols=3, frameon=False,
+                  labelcolor=TEXT, fontsize=9)  # fmt: skip
 
 
 def _draw_room(axes: Axes, rows: Sequence[BoxRow], site: Site) -> None:
@@ -103,7 +116,7 @@ def _draw_room(axes: Axes, rows: Sequence[BoxRow], site: Site) -> None:
     axes.set_xlabel("room to spare at the tightest face, mm", color=TEXT, fontsize=10)
     axes.set_title(
         f"Room in stage 1's boxes around {LEAST_SHARE:.1%} of the reference\n"
-        "large points: validation; small: training (silver too); below 0: cut off",
+        "large points: validation; small: training\n(silver too); below 0: cut off",
         color=TEXT, fontsize=9.5,
     )  # fmt: skip
 

@@ -147,19 +147,25 @@ def margins_table(rows: Sequence[BoxRow], site: Site) -> str:
         f"Needed for {LEAST_SHARE:.1%} of the voxels in {LEAST_CASES:.0%} of the cases, mm, {' / '.join(AXES)}. "
         f"Allowance for cases that the localizer was not trained on: {_text(extra)}.",
         "",
-        "| organ | training cases | field | margin | training needs, without field | beside the field "
-        "| proposed margin | field that needs no margin | voxels grow | validation held: now | proposed |",
-        "|" + "---|" * 11,
+        "| organ | training cases | field | margin | needed in training, if there were no field | beside the field "
+        "| proposed margin | voxels with it | validation held now | with it | field that needs no margin "
+        "| voxels with it |",
+        "|" + "---|" * 12,
     ]
     for p in proposals(rows, site):
         o = p.organ
         own = [row for row in rows if row.organ == o.key and row.section == "validation"]
         checks = [f"{sum(held(r, m, o.field_mm) for r in own)}/{len(own)}" for m in (o.margin_mm, p.proposed)]
-        growth = " / ".join(f"{g - 1:.0%}" for g in p.growth)
-        cells = [o.name, str(p.cases), *map(_text, (o.field_mm, o.margin_mm, p.alone, p.trained, p.proposed, p.field))]
-        lines.append("| " + " | ".join([*cells, growth, *checks]) + " |")
+        other = [new / now for new, now in zip(p.field, o.field_mm, strict=True)]
+        cells = [o.name, str(p.cases), *map(_text, (o.field_mm, o.margin_mm, p.alone, p.trained, p.proposed))]
+        cells += [_percent(p.growth), *checks, _text(p.field), _percent(other)]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
 def _text(triple: Triple) -> str:
     return " / ".join(f"{v:g}" for v in triple)
+
+
+def _percent(factors: Sequence[float]) -> str:
+    return " / ".join(f"{round(100 * (f - 1)):+d}%" for f in factors)

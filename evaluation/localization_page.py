@@ -33,20 +33,20 @@ COVERAGE = """## Do stage 1's boxes hold the organs?
 Stage 2 sees nothing outside its box: stage 1's box, enlarged by the organ's margin, and at least as large as the
 organ's field. Required: {share:.1%} of the reference's voxels inside it, in {cases:.0%} of the cases. An organ that
 stage 1 does not find counts as not held. "Margin alone" is what would be held without the field. The interval is the
-exact 95 % one of the share of cases held: few cases cannot prove {cases:.0%}. References are clinical or expert
+exact 95% one of the share of cases held: few cases cannot prove {cases:.0%}. References are clinical or expert
 contours, in training also silver ones; training cases were seen by the localizer. A contour that shows only part of its
 organ is inside anyway.
 """
 FACE_TEXT = """## How far are the faces off?
 
 Faces of stage 1's box as it was found, mm outside of the reference's box; negative: it cuts into the reference. Median
-(5 % to 95 % of the cases). Directions are the image's axes nearest to the patient's. Around a partial contour the faces
+(5% to 95% of the cases). Directions are the image's axes nearest to the patient's. Around a partial contour the faces
 lie far out.
 """
 SHIFT_TEXT = """## What does a misplaced box cost?
 
 Boxes of the validation cases moved on purpose, then enlarged and segmented as usual, each organ painted alone. Change
-of Dice against the unshifted box of the reference: mean over cases of the mean over six directions, with its 95 %
+of Dice against the unshifted box of the reference: mean over cases of the mean over six directions, with its 95%
 bootstrap interval over cases. "stage 1" starts from stage 1's box, so its first column is what stage 1's boxes cost.
 """
 

@@ -59,7 +59,7 @@ def stage_two(
     """Share of ``mask`` inside the enlarged ``box``, and Dice (eq. 2-6) of what stage 2 paints from there."""
     canvas = Canvas(case.grid, case.image.device)
     place = Located(organ, case.image, case.grid, box)  # of which the inferer takes organ and box
-    pipeline.inferer._segment_organ(
+    pipeline.inferer.segment_organ(
         case.image, canvas, place, pipeline.network.organs[organ.key], TwoStageResult(canvas.label)
     )
     found = canvas.label.cpu().numpy() == organ.value

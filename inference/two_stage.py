@@ -80,13 +80,14 @@ class TwoStageInferer(Inferer):
                 result.missing[organ.key] = "stage 1 did not find it"
                 continue
             tell(f"stage 2: {organ.title}")
-            self._segment_organ(image, canvas, located[organ.key], networks[organ.key], result)
+            self.segment_organ(image, canvas, located[organ.key], networks[organ.key], result)
         result.seconds["segment"] = time.perf_counter() - began
         return result
 
-    def _segment_organ(
+    def segment_organ(
         self, image: Tensor, canvas: Canvas, located: Located, network: nn.Module, result: TwoStageResult
     ) -> None:
+        """Cut ``located``'s enlarged box out of ``image`` (1, D, H, W), segment it and paint it onto ``canvas``."""
         organ = located.organ
         box = located.box.enlarged(organ.margin_mm, organ.field_mm)
         grid = box.grid(organ.grid)
