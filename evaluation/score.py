@@ -75,11 +75,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--section", default="validation", help="of the datalist (default: validation)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the CSVs (default: the stored results)")
     parser.add_argument("--predictions", type=Path, metavar="FOLDER", help="also save the label maps there, as NIfTI")
+    parser.add_argument("--bundle-root", help="folder of a two-stage bundle (default: the installed one)")
     parser.add_argument("--device", default="auto")
     args = parser.parse_args(argv)
     try:
         cases = load_datalist(args.dataset_dir, args.section)
-        pipeline = Pipeline(device=args.device)
+        pipeline = Pipeline(args.bundle_root, args.device)
         rows: dict[str, list[dict]] = {method: [] for method in METHODS}
         for case in tqdm(cases, desc="cases", disable=None):
             for method, scored in score_methods(pipeline, case, predictions=args.predictions).items():
