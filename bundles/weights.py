@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -9,23 +10,27 @@ from torch import Tensor
 from oarseg.bundles.spec import BundleSpec, bundle_specs
 from oarseg.errors import ConfigError
 from oarseg.networks import TwoStageNet
-from oarseg.training.weights import FILE, fit, mirrored, read_state, save_weights
+from oarseg.training.weights import FILE, fit, mean_state, mirrored, read_state, save_weights
 
 
-def install(spec: BundleSpec, root: Path, checkpoint: Path | None, mirror: bool = False) -> str:
+def install(spec: BundleSpec, root: Path, checkpoints: Sequence[Path] = (), mirror: bool = False) -> str:
     """Write ``models/model.pt`` of a bundle; returns its SHA-256.
 
-    Args: ``checkpoint``: trained weights. None for the two-stage bundle, whose weights are those of the other bundles.
-    ``mirror``: flip the kernels left to right, to derive one side's network from the other's.
+    Args: ``checkpoints``: trained weights; of several, the mean is taken. None for the two-stage bundle, whose weights
+    are those of the other bundles. ``mirror``: flip the kernels left to right, to derive one side's network from the
+    other's.
     Raises ConfigError where that makes no sense, WeightsError where the weights do not fit the table's network.
     """
-    if (checkpoint is None) != (spec.kind == "two_stage"):
+    if (not checkpoints) != (spec.kind == "two_stage"):
         raise ConfigError(f"{spec.name}: a checkpoint is needed, except for the two-stage bundle")
     if mirror and not (spec.organ and spec.organ.mirror):
         raise ConfigError(f"{spec.name}: only a network of an organ with another side can be mirrored")
-    state = _assembled(spec, root) if checkpoint is None else read_state(checkpoint)
+    network, states = _network(spec), [read_state(path) for path in checkpoints]
+    for path, state in zip(checkpoints, states, strict=True):
+        fit(network, state, path)
+    state = mean_state(states) if states else _assembled(spec, root)
     state = mirrored(state) if mirror else state
-    fit(_network(spec), state, checkpoint or spec.name)
+    fit(network, state, spec.name)
     return save_weights(state, root / spec.name / FILE)
 
 

@@ -13,6 +13,7 @@ EXAMPLES = """  oarseg bundles sync                 write what differs
   oarseg bundles sync --check         exit 1 if a bundle differs from the table and the templates
   oarseg bundles weights brainstem_ct_segmentation runs/brainstem_ct_segmentation/model.pt
   oarseg bundles weights eye_right_ct_segmentation runs/eye_left_ct_segmentation/model.pt --mirror
+  oarseg bundles weights mandible_ct_segmentation runs/phase1/model.pt runs/phase2/model.pt   their mean
   oarseg bundles weights hn_ct_two_stage   put the other nine bundles' weights together
 """
 
@@ -25,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     sync.add_argument("--check", action="store_true", help="write nothing; exit 1 where something differs")
     weights = actions.add_parser("weights", help="put weights into a bundle, half precision, and tell their checksum")
     weights.add_argument("bundle", help="name of the bundle")
-    weights.add_argument("checkpoint", nargs="?", type=Path, help="trained weights; none for the two-stage bundle")
+    weights.add_argument(
+        "checkpoints", nargs="*", metavar="CHECKPOINT", type=Path,
+        help="trained weights, of several the mean; none for the two-stage bundle",
+    )  # fmt: skip
     weights.add_argument("--mirror", action="store_true", help="flip the kernels: the other side's network")
     weights.add_argument("--site", default="head_neck", help="site table (default: head_neck)")
     weights.add_argument("--root", type=Path, help="folder of the bundles (default: the installed ones)")
@@ -61,7 +65,7 @@ def _weights(site, root: Path, args: argparse.Namespace) -> int:
     specs = {spec.name: spec for spec in bundle_specs(site)}
     if args.bundle not in specs:
         raise ConfigError(f"no bundle {args.bundle!r} in site {site.site}; it has: {', '.join(specs)}")
-    checksum = install(specs[args.bundle], root, args.checkpoint, args.mirror)
+    checksum = install(specs[args.bundle], root, args.checkpoints, args.mirror)
     sync(site, root)
     print(f"{args.bundle}/models/model.pt  SHA-256 {checksum}")
     return 0

@@ -51,12 +51,12 @@ METHOD = """\
 Every row trains through `{bundles}`, from nothing, with the same training cases, augmentation, crops
 ({crop} voxels), batch ({batch_size}), learning rate ({learning_rate}) and schedule, and is scored by the same code as
 the shipped system: stage 1 alone, over the whole scan, with the weights' running average. Rows that train one organ's
-stage 2 put it into the boxes of another row's stage 1 and are scored on that organ, both sides of it. The budget is small on
-purpose, {steps} steps of stage 1 a row where nothing else is said, so that anyone can repeat it on two cores; compare rows with each other, not with the
-shipped weights. Cost is processor time of the training process on one core, reading the data included, so that it does
-not depend on what else ran. In brackets what the thesis has; "difference" is the mean over organs of the paired
-differences in Dice to the row named. Means are of all organs, and of those that at least {least} cases label: in a
-mean of all, an organ that one patient shows weighs as much as one of sixteen.
+stage 2 put it into the boxes of another row's stage 1 and are scored on that organ, both sides of it. The budget is
+small on purpose, {steps} steps of stage 1 where nothing else is said, so that anyone can repeat it on two cores;
+compare rows with each other, not with the shipped weights. Cost is processor time of the training process on one core,
+reading the data included, so that it does not depend on what else ran. In brackets what the thesis has; "difference" is
+the mean over organs of the paired differences in Dice to the row named. Means are of all organs, and of those that at
+least {least} cases label: in a mean of all, an organ that one patient shows weighs as much as one of sixteen.
 """
 EQUAL = """\
 The method spends its time on a localizer and five networks of stage 2 (right eye, optic nerve and parotid gland are

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -126,3 +126,14 @@ def mirrored(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     With columns running left-right, a network and its mirrored one give mirrored outputs for mirrored inputs exactly.
     """
     return {key: value.flip(-1) if value.ndim == 5 else value for key, value in state.items()}
+
+
+def mean_state(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """The mean of several state dicts of one network, such as those at the end of several phases of training.
+
+    Weights that one start leads to lie close enough for it, and generalise better together (Wortsman et al., "Model
+    soups", ICML 2022). Counts, such as BatchNorm's of batches, are the last one's. All must have the same keys.
+    """
+    *_, last = states
+    mean = {k: torch.stack([s[k].float() for s in states]).mean(0) for k, v in last.items() if v.is_floating_point()}
+    return dict(last) | mean

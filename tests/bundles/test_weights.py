@@ -125,24 +125,24 @@ def test_install_refuses_weights_of_another_network(copy: Path, specs: dict) -> 
     before = verified(copy)[1]
     with pytest.raises(WeightsError):
         # Narrow weights do not fit the site's own widths.
-        install(specs["eye_left_ct_segmentation"], copy.parent, copy / FILE)
+        install(specs["eye_left_ct_segmentation"], copy.parent, [copy / FILE])
     with pytest.raises(ConfigError, match="checkpoint is needed"):
-        install(specs["eye_left_ct_segmentation"], copy.parent, None)
+        install(specs["eye_left_ct_segmentation"], copy.parent)
     assert sha256(copy / FILE) == before
 
 
 def test_failed_install_leaves_the_old_weights(copy: Path, small_root: Path, specs: dict) -> None:
     before = verified(copy)[1]
     with pytest.raises(WeightsError):
-        install(specs["eye_left_ct_segmentation"], copy.parent, small_root / "hn_ct_localizer" / FILE)
+        install(specs["eye_left_ct_segmentation"], copy.parent, [small_root / "hn_ct_localizer" / FILE])
     assert sha256(copy / FILE) == before
 
 
 def test_install_mirrored(tmp_path: Path, specs: dict) -> None:
     network = TwoStageNet.for_site(load_site()).organs["eye_left"]
     torch.save({"network": network.state_dict()}, tmp_path / "left.pt")
-    install(specs["eye_left_ct_segmentation"], tmp_path, tmp_path / "left.pt")
-    install(specs["eye_right_ct_segmentation"], tmp_path, tmp_path / "left.pt", mirror=True)
+    install(specs["eye_left_ct_segmentation"], tmp_path, [tmp_path / "left.pt"])
+    install(specs["eye_right_ct_segmentation"], tmp_path, [tmp_path / "left.pt"], mirror=True)
     left = torch.load(tmp_path / "eye_left_ct_segmentation" / FILE, weights_only=True)
     right = torch.load(tmp_path / "eye_right_ct_segmentation" / FILE, weights_only=True)
     kernel = "encoder.1.0.weight"
@@ -155,4 +155,28 @@ def test_install_mirrored(tmp_path: Path, specs: dict) -> None:
 def test_only_a_network_with_another_side_is_mirrored(tmp_path):
     spec = next(s for s in bundle_specs(load_site()) if s.name == "hn_ct_localizer")
     with pytest.raises(ConfigError, match="another side"):
-        install(spec, tmp_path, tmp_path / "any.pt", mirror=True)
+        install(spec, tmp_path, [tmp_path / "any.pt"], mirror=True)
+
+
+def test_install_takes_the_mean_of_several(tmp_path: Path, specs: dict) -> None:
+    spec = specs["eye_left_ct_segmentation"]
+    states = []
+    for seed, batches in ((1, 10), (2, 30)):
+        torch.manual_seed(seed)
+        state = TwoStageNet.for_site(load_site()).organs["eye_left"].state_dict()
+        state["encoder.0.1.num_batches_tracked"].fill_(batches)
+        torch.save(state, tmp_path / f"{seed}.pt")
+        states.append(state)
+    install(spec, tmp_path, [tmp_path / "1.pt", tmp_path / "2.pt"])
+    mean = torch.load(tmp_path / spec.name / FILE, weights_only=True)
+    kernel = "encoder.1.0.weight"
+    assert torch.allclose(mean[kernel].float(), (states[0][kernel] + states[1][kernel]) / 2, atol=1e-3)
+    assert mean["encoder.0.1.num_batches_tracked"] == 30
+
+
+def test_install_takes_no_mean_with_another_network(tmp_path: Path, small_root: Path, specs: dict) -> None:
+    torch.save(TwoStageNet.for_site(load_site()).organs["eye_left"].state_dict(), tmp_path / "good.pt")
+    other = small_root / "hn_ct_localizer" / FILE
+    with pytest.raises(WeightsError, match="another network"):
+        install(specs["eye_left_ct_segmentation"], tmp_path, [tmp_path / "good.pt", other])
+    assert not (tmp_path / "eye_left_ct_segmentation").exists()

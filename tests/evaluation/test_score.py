@@ -26,7 +26,7 @@ def by_label(monkeypatch, dataset_dir):
     class Fake:
         site = SITE
 
-        def __init__(self, device: str) -> None:
+        def __init__(self, bundle_root: str | None, device: str) -> None:
             self.device = device
 
         def segment(self, image) -> SimpleNamespace:
