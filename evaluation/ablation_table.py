@@ -19,6 +19,7 @@ from oarseg.evaluation.ablation_stored import (
     well_covered,
 )
 from oarseg.evaluation.results import results_table, span, stored_rows
+from oarseg.evaluation.shipped import failure_list, gains
 from oarseg.evaluation.summary import LEAST_CASES, MeanStat, mean_over_organs, summarize
 from oarseg.sites import Site, load_site
 
@@ -44,6 +45,12 @@ Beside published figures. The thesis measured on ten cases of one hospital after
 observers on public expert contours: none of them is this test set, so they say what is usual, not who is better.
 
 {beside}
+
+What stage 2 adds, paired by case:
+
+{gains}
+
+{failures}
 """
 METHOD = """\
 ## Ablations and other networks
@@ -101,7 +108,8 @@ def _shipped(plan: Plan, folder: Path, site: Site) -> str:
     lines = [_line("organ", *columns), _rule(len(columns) + 1)]
     for key, name in [*((o.key, o.name) for o in site.organs), ("", "mean over organs")]:
         lines.append(_line(name, *(_number(column.get(key)) for column in columns.values())))
-    return SHIPPED.format(table=results_table(site, folder), beside="\n".join(lines))
+    details = {"gains": gains(folder, site), "failures": failure_list(folder, site)}
+    return SHIPPED.format(table=results_table(site, folder), beside="\n".join(lines), **details)
 
 
 def _with_mean(plan: Plan, column: str) -> dict[str, float]:
