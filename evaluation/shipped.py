@@ -41,8 +41,8 @@ def failure_list(folder: Path, site: Site) -> str:
     missed = sum(row["status"] == "missed" for row in rows)
     lines = [
         f"Of {len(rows)} organs in {len({row['case'] for row in rows})} cases {missed} were missed, {swapped} had left "
-        f"and right exchanged, and {far} had a centroid more than {FAR_MM:g} mm off. These, and those with a Dice below "
-        f"{POOR_DICE:g}, are {len(found)}:",
+        f"and right exchanged, and {far} had a centroid more than {FAR_MM:g} mm off. These, and those with a Dice "
+        f"below {POOR_DICE:g}, are {len(found)}:",
         "",
     ]
     volumes = {(row["case"], row["organ"]): row for row in rows}
