@@ -48,7 +48,8 @@ TRAINED: dict[str, str] = {
         "282, 470 and 282 steps with the unweighted focal loss + Dice, learning rates 0.0004, 0.0006 and 0.0005, to "
         "bring volumes back to size; the mean of the weights at the end of the last three. Phase 2: 800 steps from "
         "there, unweighted, learning rate 0.0005, with a round of silver labels (`oarseg.datasets.silver`), expert "
-        "cases 4 times over, intensity augmentation and a running average, which is what ships. Crops of 64 x 96 x 80 voxels. "
+        "cases 4 times over, intensity augmentation and a running average, which is what ships. Crops of 64 x 96 x 80 "
+        "voxels. "
         f"{_CPU} Parts of phase 1 were decided on after seeing validation scores."
     ),
     "brainstem": _organ(1128, 470, 1410),
