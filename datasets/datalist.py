@@ -59,7 +59,7 @@ def load_rows(root: Path, section: str) -> list:
         rows = json.loads(path.read_text(encoding="utf-8"))[section]
     except FileNotFoundError as error:
         raise InputError(f"no datalist at {path}; set dataset_dir to a folder that holds dataset.json") from error
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise ConfigError(f"{path} is not a JSON datalist: {error}") from error
     except KeyError as error:
         raise ConfigError(f"{path} has no section {section!r}") from error

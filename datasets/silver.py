@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -111,13 +112,17 @@ def _read(path: Path, like: tuple | None) -> tuple[np.ndarray, np.ndarray]:
     try:
         image = nib.load(path)
         array = np.asarray(image.dataobj)
-    except (OSError, EOFError, ValueError, ImageFileError) as error:
+    except (OSError, EOFError, ValueError, ImageFileError, zlib.error) as error:
         raise InputError(f"{path.name} cannot be read: {error}") from error
     if like is None:
         return array, image.affine
     if array.shape != like[0] or not np.allclose(image.affine, like[1], atol=SAME_MM):
         raise GeometryError(f"{path.parent.name}/{path.name} {array.shape} is not on its image's grid {like[0]}")
-    return array.astype(np.uint8), image.affine
+    label = array.astype(np.uint8)
+    if not np.array_equal(label, array):
+        where = f"{path.parent.name}/{path.name}"
+        raise InputError(f"{where}: voxels are no label values; expected whole numbers from 0 to 255")
+    return label, image.affine
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

@@ -74,6 +74,13 @@ def compare(a: Sequence[Mapping], b: Sequence[Mapping], site: Site) -> Compariso
         for name, rows, other in (("A", one, two), ("B", two, one))
         if rows.keys() - other.keys()
     ]
+    # Rounded there to four decimals.
+    other = [pair for pair in common if abs(one[pair]["reference_cm3"] - two[pair]["reference_cm3"]) > 1e-3]
+    if other:
+        raise ConfigError(
+            f"{other[0][1]} of {other[0][0]} has {one[other[0]]['reference_cm3']:g} cm3 in A's reference and "
+            f"{two[other[0]]['reference_cm3']:g} in B's ({len(other)} such); compare scores against the same references"
+        )
     measures = list(MEASURES)
     if {row["tolerance_mm"] for row in [*a, *b]} != {a[0]["tolerance_mm"]}:
         measures.remove("surface_dice")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,6 +53,7 @@ def read_volume(path: str | Path, turn: bool = True) -> tuple[np.ndarray, np.nda
         check_shape(shape, path.name)
         check_affine(image.affine, path.name)
         array, affine = np.asarray(image.dataobj).reshape(shape), np.array(image.affine, dtype=float)
+        _check_whole(path)
         return turned(array, affine) if turn else (array, affine)
     except OarsegError:
         raise
@@ -64,6 +66,14 @@ def read_volume(path: str | Path, turn: bool = True) -> tuple[np.ndarray, np.nda
         raise InputError(
             f"{path.name} cannot be read as NIfTI ({type(error).__name__}: {said}); copy it again"
         ) from error
+
+
+def _check_whole(path: Path) -> None:
+    """Read a gzip file to its end, where its checksum lies (nibabel stops before). Raises what gzip raises."""
+    if path.suffix == ".gz":
+        with gzip.open(path) as file:
+            while file.read(1 << 20):
+                pass
 
 
 def turned(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from oarseg.datasets import list_images, load_datalist
 from oarseg.datasets.datalist import output_name
+from oarseg.datasets.silver_list import LIST
 from oarseg.errors import ConfigError, InputError
 from oarseg.evaluation.label_maps import NIFTI, LabelMap, check_same_grid, read_label_map
 from oarseg.evaluation.rtstruct import is_rtstruct, read_rtstruct
@@ -108,6 +109,7 @@ def find_references(place: Path, section: str, labelled: Sequence[str] | None) -
     data set, which says itself what it labels.
     """
     if not (place / "dataset.json").is_file():
+        _refuse_part_of_data_set(place)
         return {case: Reference(path) for case, path in find_label_maps(place).items()}
     if labelled:
         raise ConfigError(f"{place.name}/dataset.json says what each case labels; leave out --labelled")
@@ -118,6 +120,16 @@ def find_references(place: Path, section: str, labelled: Sequence[str] | None) -
             raise InputError(f"{place.name}/dataset.json: two images are called {case!r}; rename one")
         found[case] = Reference(Path(row["label"]), tuple(row["labelled"]), Path(row["image"]))
     return found
+
+
+def _refuse_part_of_data_set(place: Path) -> None:
+    """Raises ConfigError for silver labels, and for a folder of a data set, whose datalist says what may score."""
+    home = place.resolve() if place.is_dir() else place.resolve().parent
+    if any((folder / LIST).is_file() for folder in (home, home.parent)):
+        raise ConfigError(f"{place} holds silver labels, which never score; give the experts' labels")
+    datalist = home.parent / "dataset.json"
+    if datalist.is_file() and f'"{home.name}/' in datalist.read_text(encoding="utf-8", errors="replace"):
+        raise ConfigError(f"{place} belongs to a data set; give {home.parent.name}, whose datalist says what scores")
 
 
 def pair_cases(

@@ -10,9 +10,10 @@ that an inner contour is a hole whether it is keyholed or drawn on its own (DICO
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -77,8 +78,13 @@ def read_rtstruct(path: Path, grid: LabelMap, site: Site, names: Mapping[str, st
     chosen, notes = _choose(dataset, names, path.name)
     masks = {}
     for key, contours in chosen.items():
-        mask = draw(contours, grid, f"{path.name}, {site.organ(key).name}")
-        masks[key] = mask
+        where = f"{path.name}, {site.organ(key).name}"
+        mask, told = draw(contours, grid, where)
+        notes += told
+        if mask.any():
+            masks[key] = mask
+        else:
+            notes.append(f"{where}: contours that hold no voxel's centre, left out")
     label = np.zeros(grid.label.shape, dtype=np.uint8)
     for key in sorted(masks, key=lambda k: -int(masks[k].sum())):
         taken = int(np.count_nonzero(label[masks[key]]))
@@ -116,8 +122,12 @@ def _load(path: Path) -> Dataset:
 
 def _choose(dataset: Dataset, names: Mapping[str, str], file: str) -> tuple[dict[str, list[np.ndarray]], list[str]]:
     """Contours (n, 3) LPS mm by organ key, and notes on the ROIs that are left out."""
-    rois = {int(r.ROINumber): str(r.get("ROIName", "")).strip() for r in dataset.StructureSetROISequence}
-    drawn = {int(r.ReferencedROINumber): r.get("ContourSequence") or [] for r in dataset.ROIContourSequence}
+    rois = _numbered(
+        ((r.get("ROINumber"), str(r.get("ROIName", "")).strip()) for r in dataset.StructureSetROISequence), file
+    )
+    drawn = _numbered(
+        ((r.get("ReferencedROINumber"), r.get("ContourSequence") or []) for r in dataset.ROIContourSequence), file
+    )
     unknown = [name for name in rois.values() if name not in names]
     notes = [f"{file}: not in the organ table, left out: {_listed(unknown)} (see --names)"] if unknown else []
     chosen: dict[str, list[np.ndarray]] = {}
@@ -136,6 +146,17 @@ def _choose(dataset: Dataset, names: Mapping[str, str], file: str) -> tuple[dict
     return chosen, notes
 
 
+def _numbered(rows: Iterable[tuple[object, object]], file: str) -> dict[int, Any]:
+    """What belongs to each ROI number. Raises InputError where a number is missing or stands twice."""
+    found: dict[int, Any] = {}
+    for number, value in rows:
+        if number is None or number in found:
+            what = "an ROI has no number" if number is None else f"ROI number {number} stands twice"
+            raise InputError(f"{file}: {what}, so whose contours are meant is not certain; export it again")
+        found[int(number)] = value
+    return found
+
+
 def _listed(names: list[str]) -> str:
     shown = ", ".join(repr(n) for n in names[:_SHOWN])
     return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
@@ -151,13 +172,22 @@ def _points(contour: Dataset, where: str) -> np.ndarray:
     return points
 
 
-def draw(contours: list[np.ndarray], grid: LabelMap, where: str) -> np.ndarray:
-    """Mask (i, j, k) of one ROI's closed contours, each (n, 3) LPS mm, on the voxels of ``grid``.
+def draw(contours: list[np.ndarray], grid: LabelMap, where: str) -> tuple[np.ndarray, list[str]]:
+    """Mask (i, j, k) of one ROI's closed contours, each (n, 3) LPS mm, on the voxels of ``grid``, and notes.
 
-    Raises GeometryError where a contour does not lie in one plane of voxels, between two, or off the grid.
+    A contour that stands twice counts once: by exclusive or the organ would vanish. Raises GeometryError where a
+    contour does not lie in one plane of voxels, lies between two or off the grid, or where most slices between the
+    contours have none (they were drawn on thicker slices).
     """
+    different = list({points.tobytes(): points for points in contours}.values())
+    twice = len(contours) - len(different)
+    notes = [f"{where}: {twice} contours stand twice and count once"] if twice else []
     inverse = np.linalg.inv(np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine)
-    index = [points @ inverse[:3, :3].T + inverse[:3, 3] for points in contours]
+    index = [points @ inverse[:3, :3].T + inverse[:3, 3] for points in different]
+    low, high = (np.array([f(points, axis=0) for points in index]) for f in (np.min, np.max))
+    # An edge may run half a voxel beyond the last centre.
+    if not ((low > -1).all() and (high < grid.label.shape).all()):
+        raise GeometryError(f"{where}: a contour leaves the grid's voxels; give the grid of the CT it was drawn on")
     # The axis across which every contour is flat.
     thickness = np.max([np.ptp(points, axis=0) for points in index], axis=0)
     axis = int(np.argmin(thickness))
@@ -165,6 +195,7 @@ def draw(contours: list[np.ndarray], grid: LabelMap, where: str) -> np.ndarray:
         raise GeometryError(f"{where}: contours lie oblique to the voxels; give the grid of the CT they were drawn on")
     mask = np.zeros(grid.label.shape, dtype=bool)
     planes = np.moveaxis(mask, axis, 0)
+    levels = set()
     for points in index:
         height = float(points[:, axis].mean())
         level = round(height)
@@ -173,8 +204,17 @@ def draw(contours: list[np.ndarray], grid: LabelMap, where: str) -> np.ndarray:
                 f"{where}: a contour lies on slice {height:.2f} of 0 to {len(planes) - 1}; give the grid of the CT "
                 "that it was drawn on"
             )
+        levels.add(level)
         _fill(planes[level], np.delete(points, axis, axis=1).round(DECIMALS))
-    return mask
+    steps = np.diff(sorted(levels))
+    if len(steps) > 2 and np.median(steps) > 1:
+        raise GeometryError(
+            f"{where}: contours lie {np.median(steps):g} slices apart; give the grid of the CT that they were drawn "
+            "on, or interpolate them where they were drawn"
+        )
+    if (steps > 1).any():
+        notes.append(f"{where}: {int((steps - 1).sum())} slice(s) between its contours have none")
+    return mask, notes
 
 
 def _fill(plane: np.ndarray, vertices: np.ndarray) -> None:

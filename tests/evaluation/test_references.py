@@ -126,3 +126,14 @@ def test_pairs_that_cannot_be_compared(scan, save_map, save_plan, tmp_path):
         load_pair(Pair("x", plan, Reference(plan)), SITE, NAMES)
     with pytest.raises(GeometryError, match="on slice"):
         load_pair(Pair("x", b, Reference(plan)), SITE, NAMES)
+
+
+def test_silver_labels_and_parts_of_a_data_set_are_no_references(tmp_path):
+    touched(tmp_path / "silver", "silver.json", "labels/a.nii.gz")
+    for place in ("silver/labels", "silver", "silver/labels/a.nii.gz"):
+        with pytest.raises(ConfigError, match="silver labels, which never score"):
+            find_references(tmp_path / place, "validation", None)
+    touched(tmp_path / "data", "labels_propagated/a.nii.gz")
+    (tmp_path / "data/dataset.json").write_text('{"training": [{"label_propagated": "labels_propagated/a.nii.gz"}]}')
+    with pytest.raises(ConfigError, match="belongs to a data set; give data"):
+        find_references(tmp_path / "data/labels_propagated", "validation", None)

@@ -31,7 +31,9 @@ def test_the_mask_that_was_written_comes_back(scan, save_plan, tmp_path):
     path = save_plan(tmp_path / "plan.dcm", label, affine)
     found = read_rtstruct(path, grid_of(label, affine), SITE, NAMES)
     assert np.array_equal(found.label_map.label, label)
-    assert set(found.organs) == set(SITE.values) and found.notes == ()
+    # Far pieces are told of: slices may have been lost between them.
+    assert set(found.organs) == set(SITE.values)
+    assert [note.split(":")[0] for note in found.notes] == ["plan.dcm, Bone_Mandible"] and "have none" in found.notes[0]
     # On the same voxels in another order, too.
     flip = affine[:, [2, 1, 0, 3]]
     turned = read_rtstruct(path, grid_of(label.transpose(2, 1, 0), flip), SITE, NAMES)
@@ -46,20 +48,41 @@ def square(z: float, low: float, high: float) -> np.ndarray:
 def test_a_square_by_hand():
     # LPS axes of 2 mm: index = mm / 2.
     grid = LabelMap(np.zeros((20, 20, 10), np.uint8), np.diag([-2.0, -2.0, 2.0, 1.0]))
-    mask = draw([square(6, 5, 15)], grid, "roi")
-    assert mask[3:8, 3:8, 3].all() and mask.sum() == 25
-    # A square within a square is a hole; off the edge of the image it is cut off.
-    ring = draw([square(6, 5, 15), square(6, 7, 13)], grid, "roi")
+    mask, notes = draw([square(6, 5, 15)], grid, "roi")
+    assert notes == [] and mask[3:8, 3:8, 3].all() and mask.sum() == 25
+    # A square within a square is a hole.
+    ring, _ = draw([square(6, 5, 15), square(6, 7, 13)], grid, "roi")
     assert ring.sum() == 25 - 9 and not ring[5, 5, 3]
-    assert draw([square(0, 31, 99)], grid, "roi")[16:, 16:, 0].all()
-    assert not draw([square(6, 5.1, 5.9)], grid, "roi").any()
+    assert not draw([square(6, 5.1, 5.9)], grid, "roi")[0].any()
+    # The outermost voxels reach half a voxel beyond their centres.
+    assert draw([square(0, 31, 39)], grid, "roi")[0][16:, 16:, 0].all()
+
+
+def test_a_contour_that_stands_twice_counts_once():
+    grid = LabelMap(np.zeros((20, 20, 10), np.uint8), np.diag([-2.0, -2.0, 2.0, 1.0]))
+    mask, notes = draw([square(6, 5, 15), square(6, 5, 15)], grid, "roi")
+    assert mask.sum() == 25 and notes == ["roi: 1 contours stand twice and count once"]
+
+
+def test_contours_of_thicker_slices_are_refused_and_gaps_told_of():
+    grid = LabelMap(np.zeros((20, 20, 30), np.uint8), np.diag([-2.0, -2.0, 2.0, 1.0]))
+    with pytest.raises(GeometryError, match="contours lie 2 slices apart"):
+        draw([square(z, 5, 15) for z in range(0, 40, 4)], grid, "roi")
+    mask, notes = draw([square(z, 5, 15) for z in (2, 4, 6, 10, 12)], grid, "roi")
+    assert mask.sum() == 5 * 25 and notes == ["roi: 1 slice(s) between its contours have none"]
 
 
 def test_contours_off_the_grid_are_refused():
     grid = LabelMap(np.zeros((20, 20, 10), np.uint8), np.diag([-2.0, -2.0, 2.0, 1.0]))
-    for z in (7.0, -2.0, 20.0):
-        with pytest.raises(GeometryError, match="roi: a contour lies on slice"):
-            draw([square(z, 5, 15)], grid, "roi")
+    for contour, said in (
+        (square(7.0, 5, 15), "lies on slice 3.50"),
+        (square(-2.0, 5, 15), "leaves the grid"),
+        (square(20.0, 5, 15), "leaves the grid"),
+        (square(0.0, 31, 99), "leaves the grid"),
+        (square(6.0, 505, 515), "leaves the grid"),
+    ):
+        with pytest.raises(GeometryError, match=f"roi: a contour {said}"):
+            draw([contour], grid, "roi")
     with pytest.raises(GeometryError, match="oblique"):
         draw([square(6, 5, 15) + [[0, 0, 0], [0, 0, 5], [0, 0, 5], [5, 5, 0]]], grid, "roi")
 
@@ -105,7 +128,7 @@ def test_where_organs_overlap_the_smaller_has_the_voxels(scan, save_plan, tmp_pa
     found = read_rtstruct(path, grid_of(label, affine), SITE, NAMES)
     assert np.array_equal(found.label_map.label, label)
     count = int((label == SITE.values["eye_left"]).sum())
-    assert found.notes == (f"plan.dcm: Eye_L overlaps larger organs in {count} voxels and keeps them",)
+    assert found.notes[-1] == f"plan.dcm: Eye_L overlaps larger organs in {count} voxels and keeps them"
 
 
 def test_damaged_plans_are_refused(scan, save_plan, tmp_path):
@@ -132,7 +155,15 @@ def test_damaged_plans_are_refused(scan, save_plan, tmp_path):
     def a_ct(plan) -> None:
         plan.SOPClassUID = "1.2.840.10008.5.1.4.1.1.2"
 
+    def number_twice(plan) -> None:
+        plan.StructureSetROISequence[1].ROINumber = plan.StructureSetROISequence[0].ROINumber
+
+    def no_number(plan) -> None:
+        del plan.ROIContourSequence[0].ReferencedROINumber
+
     for change, error, said in (
+        (number_twice, InputError, "ROI number 1 stands twice"),
+        (no_number, InputError, "an ROI has no number"),
         (cut, InputError, "bad.dcm, Brainstem: ContourData"),
         (no_contours, ConfigError, "no ROI is an organ"),
         (no_rois, InputError, "no whole RTSTRUCT"),
