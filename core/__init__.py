@@ -8,6 +8,7 @@ __all__ = ["__version__"]
 
 _SUBPACKAGES = {
     "bundles",
+    "compression",
     "datasets",
     "dicom",
     "evaluation",

@@ -23,6 +23,7 @@ import numpy as np
 from oarseg.dicom.series import CtGrid
 from oarseg.errors import GeometryError
 
+Index = tuple[int, int, int]
 MIN_POINTS = 3
 # Decimals of a millimetre written: a thousandth is far below a pixel, and keeps every number within 16 characters.
 DECIMALS = 3
@@ -38,14 +39,18 @@ class Contour:
     points: np.ndarray
 
 
-def mask_contours(mask: np.ndarray, grid: CtGrid) -> list[Contour]:
+def mask_contours(mask: np.ndarray, grid: CtGrid, start: Index | None = None) -> list[Contour]:
     """Contours of a mask of shape (slices, rows, columns), index order of ``grid``; non-zero is inside.
 
+    ``start``: index in ``grid`` of the mask's first voxel, for a mask of a part of it; without, the mask is of all.
     Returns them by slice; an empty mask gives an empty list. Works in the bounding box of the mask only.
-    Raises GeometryError where the shapes differ.
+    Raises GeometryError where the shapes differ, or the part lies beyond the grid.
     """
-    if tuple(mask.shape) != grid.shape:
+    if start is None and tuple(mask.shape) != grid.shape:
         raise GeometryError(f"the mask is {tuple(mask.shape)}, the CT {grid.shape} (slices, rows, columns)")
+    first = start or (0, 0, 0)
+    if any(a < 0 or a + n > size for a, n, size in zip(first, mask.shape, grid.shape, strict=True)):
+        raise GeometryError(f"the mask of {tuple(mask.shape)} voxels from {first} on leaves the CT {grid.shape}")
     box = _bounding_box(mask)
     if box is None:
         return []
@@ -53,8 +58,9 @@ def mask_contours(mask: np.ndarray, grid: CtGrid) -> list[Contour]:
     contours = []
     for index in range(slices.start, slices.stop):
         for column_row in plane_contours(mask[index, rows, columns]):
-            points = grid.slice_points(index, column_row[:, 1] + rows.start, column_row[:, 0] + columns.start)
-            contours.append(Contour(index, np.round(points, DECIMALS) + 0.0))
+            row, column = column_row[:, 1] + rows.start + first[1], column_row[:, 0] + columns.start + first[2]
+            points = grid.slice_points(index + first[0], row, column)
+            contours.append(Contour(index + first[0], np.round(points, DECIMALS) + 0.0))
     return contours
 
 

@@ -50,7 +50,8 @@ class Header:
     ``dataset``: only the tags of ``TAGS``, left out of the representation because it names the patient.
     ``pixel_length``: bytes that the PixelData element claims, ``UNDEFINED_LENGTH`` where compressed or
     deflated, None without PixelData. ``bytes_left``: bytes in the file from the start of the pixel value on; not
-    positive where the file ends within or right after the header.
+    positive where the file ends within or right after the header. ``pixel_start``: where in the file the pixel value
+    begins; None where that is not known (deflated, no PixelData).
     """
 
     path: Path
@@ -58,6 +59,7 @@ class Header:
     transfer_syntax: str
     pixel_length: int | None
     bytes_left: int
+    pixel_start: int | None = None
 
     def text(self, keyword: str, default: str = "") -> str:
         """A single value as stripped text; ``default`` where absent or empty."""
@@ -140,7 +142,8 @@ def _parse(path: Path, file: BinaryIO) -> Header | Unreadable:
         return Header(path, dataset, syntax, UNDEFINED_LENGTH, size)
     file.seek(end)
     length, skipped = _pixel_element(file.read(12), syntax)
-    return Header(path, dataset, syntax, length, size - end - skipped)
+    start = None if length is None else end + skipped
+    return Header(path, dataset, syntax, length, size - end - skipped, start)
 
 
 def _drop_unreadable(dataset: Dataset) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pydicom.dataelem import RawDataElement
@@ -19,7 +20,7 @@ from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
 from oarseg import __version__
-from oarseg.dicom.contours import Contour, mask_contours
+from oarseg.dicom.contours import Contour, Index, mask_contours
 from oarseg.dicom.header import REFERENCE_TAGS
 from oarseg.dicom.save import save_whole
 from oarseg.dicom.series import CtGrid, SliceInstance
@@ -48,13 +49,23 @@ _TYPE_2 = (
 class Roi:
     """One organ to write.
 
-    ``name``: TG-263. ``color``: red, green, blue, 0 to 255. ``mask``: (slices, rows, columns), non-zero inside.
+    ``name``: TG-263. ``color``: red, green, blue, 0 to 255. ``mask``: (slices, rows, columns), non-zero inside, of the
+    whole CT, or of a part of it that begins at the index ``start``.
     """
 
     name: str
     color: tuple[int, int, int]
     mask: np.ndarray
     description: str = ""
+    start: Index | None = None
+
+
+class _Drawn(NamedTuple):
+    """A contour as it is written."""
+
+    slice_index: int
+    points: int
+    text: bytes
 
 
 @dataclass(frozen=True)
@@ -114,16 +125,17 @@ def _described(text: str) -> str:
     return full if len(full) <= LONG else f"{MANUFACTURER}: {DISCLAIMER}"
 
 
-def _contoured(rois: Iterable[Roi], grid: CtGrid) -> tuple[list[tuple[Roi, list[Contour]]], list[str]]:
-    kept: list[tuple[Roi, list[Contour]]] = []
+def _contoured(rois: Iterable[Roi], grid: CtGrid) -> tuple[list[tuple[Roi, list[_Drawn]]], list[str]]:
+    kept: list[tuple[Roi, list[_Drawn]]] = []
     left_out: list[str] = []
     seen: set[str] = set()
     for roi in rois:
         _check_roi(roi, seen)
-        contours = mask_contours(roi.mask, grid)
+        contours = mask_contours(roi.mask, grid, roi.start)
         if contours:
             # The mask is let go here: only the contours are needed on.
-            kept.append((Roi(roi.name, roi.color, np.empty(0), roi.description), contours))
+            drawn = [_Drawn(c.slice_index, len(c.points), contour_text(c)) for c in contours]
+            kept.append((Roi(roi.name, roi.color, np.empty(0), roi.description), drawn))
         else:
             left_out.append(roi.name)
     return kept, left_out
@@ -190,7 +202,7 @@ def _image(instance: SliceInstance) -> Dataset:
     return image
 
 
-def _add_roi(dataset: Dataset, number: int, roi: Roi, contours: list[Contour], grid: CtGrid) -> None:
+def _add_roi(dataset: Dataset, number: int, roi: Roi, contours: list[_Drawn], grid: CtGrid) -> None:
     structure = Dataset()
     structure.ROINumber = number
     structure.ReferencedFrameOfReferenceUID = grid.frame_of_reference_uid
@@ -203,7 +215,8 @@ def _add_roi(dataset: Dataset, number: int, roi: Roi, contours: list[Contour], g
 
     drawn = Dataset()
     drawn.ROIDisplayColor = [int(c) for c in roi.color]
-    drawn.ContourSequence = Sequence(_contour(i, c, grid) for i, c in enumerate(contours, 1))
+    syntax = dataset.file_meta.TransferSyntaxUID
+    drawn.ContourSequence = Sequence(_contour(i, c, grid, syntax) for i, c in enumerate(contours, 1))
     drawn.ReferencedROINumber = number
     dataset.ROIContourSequence.append(drawn)
 
@@ -216,13 +229,15 @@ def _add_roi(dataset: Dataset, number: int, roi: Roi, contours: list[Contour], g
     dataset.RTROIObservationsSequence.append(observation)
 
 
-def _contour(number: int, contour: Contour, grid: CtGrid) -> Dataset:
+def _contour(number: int, contour: _Drawn, grid: CtGrid, syntax: UID) -> Dataset:
     item = Dataset()
+    if hasattr(item, "set_original_encoding"):
+        # Else pydicom 3 takes what is encoded already for encoded in another way, and decodes and encodes it again.
+        item.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
     item.ContourNumber = number
     item.ContourImageSequence = Sequence([_image(grid.instances[contour.slice_index])])
     item.ContourGeometricType = "CLOSED_PLANAR"
-    item.NumberOfContourPoints = len(contour.points)
-    text = contour_text(contour)
+    item.NumberOfContourPoints, text = contour.points, contour.text
     # As encoded bytes: pydicom checks each number of a list in turn, which takes longer than finding the contours.
     item[CONTOUR_DATA] = RawDataElement(CONTOUR_DATA, "DS", len(text), text, 0, False, True)
     return item
@@ -237,11 +252,11 @@ def contour_text(contour: Contour) -> bytes:
     return text + b" " * (len(text) % 2)
 
 
-def _transfer_syntax(kept: list[tuple[Roi, list[Contour]]]) -> UID:
+def _transfer_syntax(kept: list[tuple[Roi, list[_Drawn]]]) -> UID:
     """Explicit VR, unless a contour is longer than explicit VR can count.
 
     Its DS length has 16 bits. What is longer would have to be written as VR UN, which planning systems do not take for
     a contour; implicit VR has 32 bits.
     """
-    longest = max(len(contour_text(c)) for _, contours in kept for c in contours)
+    longest = max(len(c.text) for _, contours in kept for c in contours)
     return ExplicitVRLittleEndian if longest <= EXPLICIT_VR_BYTES else ImplicitVRLittleEndian

@@ -1,23 +1,28 @@
 """Networks and losses of the method. Inputs are (batch, channel, D, H, W): slices, rows, columns."""
 
-from oarseg.networks.anatomynet import AnatomyNet, SEResidualBlock
-from oarseg.networks.losses import DiceLoss, FocalLoss, SumLoss, WeightedCrossEntropyLoss
-from oarseg.networks.partial_labels import UNLABELLED, marginal_log_probabilities
-from oarseg.networks.standardize import Standardize
-from oarseg.networks.two_stage import TwoStageNet
-from oarseg.networks.unet3d import UNet3d, unet_widths
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "UNLABELLED",
-    "AnatomyNet",
-    "DiceLoss",
-    "FocalLoss",
-    "SEResidualBlock",
-    "Standardize",
-    "SumLoss",
-    "TwoStageNet",
-    "UNet3d",
-    "WeightedCrossEntropyLoss",
-    "marginal_log_probabilities",
-    "unet_widths",
-]
+# Imported on first use: AnatomyNet needs MONAI, which takes seconds to import; the 3D U-Net does not.
+_PLACES = {
+    "AnatomyNet": "anatomynet",
+    "DiceLoss": "losses",
+    "FocalLoss": "losses",
+    "SEResidualBlock": "anatomynet",
+    "SharedUNets": "shared",
+    "Standardize": "standardize",
+    "SumLoss": "losses",
+    "TwoStageNet": "two_stage",
+    "UNLABELLED": "partial_labels",
+    "UNet3d": "unet3d",
+    "WeightedCrossEntropyLoss": "losses",
+    "marginal_log_probabilities": "partial_labels",
+    "unet_widths": "unet3d",
+}
+__all__ = list(_PLACES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,22 +1,28 @@
 """What the bundles' training needs beside MONAI's handlers: resume, a progress bar, statistics and weight files."""
 
-from oarseg.training.average import UpdateAverage, WeightAverage
-from oarseg.training.distributed import leave_process_group
-from oarseg.training.handlers import ResumableCheckpoint, on_main_rank, prepare_staged_batch, progress_bar
-from oarseg.training.weights import LoadWeights, load_weights, mirrored, read_state, save_weights, verified
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "LoadWeights",
-    "ResumableCheckpoint",
-    "UpdateAverage",
-    "WeightAverage",
-    "leave_process_group",
-    "load_weights",
-    "mirrored",
-    "on_main_rank",
-    "prepare_staged_batch",
-    "progress_bar",
-    "read_state",
-    "save_weights",
-    "verified",
-]
+# Imported on first use: who only loads weights should not wait for MONAI and Ignite.
+_PLACES = {
+    "LoadWeights": "weights",
+    "ResumableCheckpoint": "handlers",
+    "UpdateAverage": "average",
+    "WeightAverage": "average",
+    "leave_process_group": "distributed",
+    "load_weights": "weights",
+    "mirrored": "weights",
+    "on_main_rank": "handlers",
+    "prepare_staged_batch": "handlers",
+    "progress_bar": "handlers",
+    "read_state": "weights",
+    "save_weights": "weights",
+    "verified": "weights",
+}
+__all__ = list(_PLACES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

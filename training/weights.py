@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import pickle
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from ignite.engine import Engine, Events
 from torch import Tensor, nn
 
+from oarseg.checksum import FILE, sha256, verified
 from oarseg.errors import WeightsError
 
-FILE = "models/model.pt"
+if TYPE_CHECKING:
+    from ignite.engine import Engine
 
-
-def sha256(path: str | Path) -> str:
-    """Hex SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+__all__ = [
+    "FILE", "LoadWeights", "fit", "half", "load_weights", "mean_state", "mirrored", "read_state", "save_weights",
+    "sha256", "verified",
+]  # fmt: skip
 
 
 def half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -47,7 +43,10 @@ def save_weights(state: Mapping[str, Tensor], path: str | Path) -> str:
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The state dict in a weight file, or the averaged one in a training checkpoint. Raises WeightsError."""
+    """The state dict in a weight file, or the averaged one in a training checkpoint.
+
+    Raises WeightsError where there is none, it is damaged, or a weight is not a finite number.
+    """
     path = Path(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
@@ -58,15 +57,25 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path} is damaged or not a plain state dict: {reason}") from error
     if isinstance(state, dict):
         named = state.get("network", state.get("model", state))
-        state = _averaged(state["average"]) if "average" in state else named
+        state = _averaged(state["average"], path) if "average" in state else named
     if not isinstance(state, dict) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise WeightsError(f"{path} holds no state dict of tensors")
+    _check_finite(state, str(path))
     return state
 
 
-def _averaged(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The network's part of the state of :class:`oarseg.training.WeightAverage`."""
+def _averaged(state: object, path: Path) -> dict[str, Tensor]:
+    """The network's part of the state of :class:`oarseg.training.WeightAverage`. Raises WeightsError."""
+    if not isinstance(state, Mapping) or not all(isinstance(key, str) for key in state):
+        raise WeightsError(f"{path}: 'average' is a {type(state).__name__}, expected a state dict; give another file")
     return {key.removeprefix("module."): value for key, value in state.items() if key.startswith("module.")}
+
+
+def _check_finite(state: Mapping[str, Tensor], name: str) -> None:
+    """Raises WeightsError where a weight of ``state``, which came from ``name``, is NaN or infinite."""
+    for key, value in state.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise WeightsError(f"{name}: {key} holds NaN or infinity; training diverged, take an earlier checkpoint")
 
 
 def load_weights(network: nn.Module, path: str | Path) -> None:
@@ -82,25 +91,6 @@ def fit(network: nn.Module, state: Mapping[str, Tensor], name: str | Path) -> No
         raise WeightsError(f"{name} belongs to another network: {str(error).splitlines()[1].strip()}") from error
 
 
-def verified(bundle_root: str | Path) -> tuple[Path, str]:
-    """A bundle's own weight file and its SHA-256, once it is the one that the bundle's metadata names.
-
-    Raises WeightsError where the file is missing or another one.
-    """
-    root = Path(bundle_root)
-    path = root / FILE
-    if not path.is_file():
-        raise WeightsError(f"weights missing: {path}; fetch them or train the bundle")
-    try:
-        wanted = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))["weights_sha256"]
-    except (OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"{root / 'configs' / 'metadata.json'} names no weights_sha256") from error
-    found = sha256(path)
-    if found != wanted:
-        raise WeightsError(f"{path} has SHA-256 {found[:12]}..., but the bundle's metadata names {wanted[:12]}...")
-    return path, found
-
-
 class LoadWeights:
     """Handler that loads weights as the engine starts, after checking those that the bundle shipped.
 
@@ -112,6 +102,9 @@ class LoadWeights:
         self.bundle_root, self.path, self.network = Path(bundle_root), Path(path), network
 
     def attach(self, engine: Engine) -> None:
+        # Here, since who only loads weights needs no Ignite, which takes a second to import.
+        from ignite.engine import Events
+
         engine.add_event_handler(Events.STARTED, self)
 
     def __call__(self, engine: Engine | None = None) -> None:
@@ -132,8 +125,16 @@ def mean_state(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """The mean of several state dicts of one network, such as those at the end of several phases of training.
 
     Weights that one start leads to lie close enough for it, and generalise better together (Wortsman et al., "Model
-    soups", ICML 2022). Counts, such as BatchNorm's of batches, are the last one's. All must have the same keys.
+    soups", ICML 2022). Counts, such as BatchNorm's of batches, are the last one's. Raises WeightsError where there is
+    none to take, where they are not of one network, or where a weight is not a finite number.
     """
+    if not states:
+        raise WeightsError("no weights to take the mean of; give one checkpoint or more")
     *_, last = states
+    for number, state in enumerate(states, 1):
+        _check_finite(state, f"checkpoint {number} of {len(states)}")
+        unlike = [k for k in {**last, **state} if k not in last or k not in state or last[k].shape != state[k].shape]
+        if unlike:
+            raise WeightsError(f"checkpoints {number} and {len(states)} are of different networks: {unlike[0]} differs")
     mean = {k: torch.stack([s[k].float() for s in states]).mean(0) for k, v in last.items() if v.is_floating_point()}
     return dict(last) | mean

@@ -1,30 +1,32 @@
 """Transforms that MONAI lacks: left-right mirroring, partial labels, and the views of the two stages."""
 
-from oarseg.transforms.box import Box, box_of_mask
-from oarseg.transforms.check_ct import CheckCTd
-from oarseg.transforms.grid import Grid, grid_affine, image_grid, resample
-from oarseg.transforms.localizer_view import LocalizerViewd, body_grid
-from oarseg.transforms.mirror import Mirror, RandMirrord
-from oarseg.transforms.organ_view import OrganViewd
-from oarseg.transforms.partial_labels import EncodeForMetricsd, EncodePartialLabels, EncodePartialLabelsd
-from oarseg.transforms.stage_choice import EncodeDrawnd, RandStaged
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "Box",
-    "EncodeForMetricsd",
-    "EncodePartialLabels",
-    "EncodePartialLabelsd",
-    "CheckCTd",
-    "EncodeDrawnd",
-    "Grid",
-    "LocalizerViewd",
-    "Mirror",
-    "OrganViewd",
-    "RandMirrord",
-    "RandStaged",
-    "body_grid",
-    "box_of_mask",
-    "grid_affine",
-    "image_grid",
-    "resample",
-]
+# Imported on first use: the geometry needs NumPy alone, the transforms PyTorch and MONAI, which take seconds.
+_PLACES = {
+    "Box": "box",
+    "CheckCTd": "check_ctd",
+    "EncodeDrawnd": "stage_choice",
+    "EncodeForMetricsd": "partial_labels",
+    "EncodePartialLabels": "partial_labels",
+    "EncodePartialLabelsd": "partial_labels",
+    "Grid": "grid",
+    "LocalizerViewd": "localizer_view",
+    "Mirror": "mirror",
+    "OrganViewd": "organ_view",
+    "RandMirrord": "mirror",
+    "RandStaged": "stage_choice",
+    "body_grid": "body",
+    "box_of_mask": "box",
+    "grid_affine": "grid",
+    "image_grid": "grid",
+    "resample": "grid",
+}
+__all__ = list(_PLACES)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PLACES:
+        return getattr(import_module(f"{__name__}.{_PLACES[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

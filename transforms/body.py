@@ -1,9 +1,13 @@
-"""Where the patient is: the body's bounding box in a scaled CT."""
+"""Where the patient is: the body's bounding box in a scaled CT, and what stage 1 sees of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 from scipy import ndimage
+
+from oarseg.transforms.grid import Grid, resample
 
 # -500 HU on the scale of eq. 3-2: between air and any tissue or immobilisation mask.
 TISSUE = (-500 + 1000) / 1600
@@ -13,6 +17,27 @@ SHARE = 0.05
 
 Slices = tuple[slice, slice, slice]
 
+
+def standard_grid(image: Grid, spacing: Sequence[float]) -> Grid:
+    """The grid over the whole of ``image`` at constant spacing (eqs 3-6, 3-7: size_in x spacing_in / spacing_const)."""
+    shape = tuple(max(1, int(np.ceil(e / s - 1e-6))) for e, s in zip(image.extent, spacing, strict=True))
+    return Grid(image.origin, tuple(float(s) for s in spacing), shape)
+
+
+def body_grid(
+    volume: np.ndarray, image: Grid, spacing: Sequence[float], values: Callable | None = None
+) -> tuple[np.ndarray, Grid]:
+    """``volume`` (1, D, H, W) on ``image``, at ``spacing`` mm and cropped to the body.
+
+    Args: ``values``: scales a slice by eq. 3-2, where ``volume`` is not scaled yet (see ``resample``).
+    Returns the resampled crop (1, d, h, w), float32, and its grid. However far the scan reaches, nothing is squeezed: a
+    long scan gives a long crop.
+    """
+    whole = standard_grid(image, spacing)
+    resampled = resample(volume, image, whole, values=values)
+    box = body_slices(resampled[0])
+    crop = whole.crop(tuple(s.start for s in box), tuple(s.stop for s in box))
+    return np.ascontiguousarray(resampled[(slice(None), *box)]), crop
 
 def body_slices(volume: np.ndarray, margin: int = 4) -> Slices:
     """Slices (D, H, W) around the body above -500 HU, ``margin`` voxels wider.

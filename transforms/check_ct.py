@@ -7,15 +7,14 @@
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from monai.config import KeysCollection
-from monai.transforms import MapTransform
 
 from oarseg.errors import GeometryError, InputError
+
+if TYPE_CHECKING:
+    import torch
 
 # Fewer voxels than this along an axis hold no organ; more than this in all is no patient.
 MIN_VOXELS = 8
@@ -41,7 +40,7 @@ def check_ct(array: np.ndarray | torch.Tensor, affine: np.ndarray | torch.Tensor
     Args: ``array`` (i, j, k), any number type, in HU. ``affine`` (4, 4), index to mm.
     Raises InputError (not 3-D, not finite, not HU) or GeometryError (the affine), one line each.
     """
-    values = array.numpy() if isinstance(array, torch.Tensor) else np.asarray(array)
+    values = np.asarray(array)
     check_shape(values.shape, name)
     spacing = check_affine(affine, name)
     low, high = _range(values, name)
@@ -59,7 +58,7 @@ def check_shape(shape: tuple[int, ...], name: str) -> None:
             f"{name}: {size} voxels, expected at least {MIN_VOXELS} along each axis; give the whole CT, not slices"
         )
     if math.prod(shape) > MAX_VOXELS:
-        raise InputError(f"{name}: {size} voxels are more than {MAX_VOXELS:,}; crop the CT to head and neck")
+        raise InputError(f"{name}: {size} voxels are more than {MAX_VOXELS:,}; crop the CT to the region of the organs")
 
 
 def check_affine(affine: np.ndarray | torch.Tensor, name: str) -> tuple[float, float, float]:
@@ -135,29 +134,3 @@ def _sample(values: np.ndarray) -> np.ndarray:
 
 def _share(values: np.ndarray, low: float, high: float) -> float:
     return float(np.mean((values >= low) & (values <= high)))
-
-
-class CheckCTd(MapTransform):
-    """``check_ct`` as a MONAI transform: passes the image on unchanged, or ends the run before it costs anything.
-
-    Input: MetaTensors (1, i, j, k) in HU, with the file's name in ``meta["filename_or_obj"]`` where there is one.
-    What is merely unusual becomes a ``UserWarning``. Raises InputError or GeometryError.
-
-    >>> CheckCTd(keys="image")({"image": image})                   # doctest: +SKIP
-    """
-
-    def __init__(self, keys: KeysCollection, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, allow_missing_keys)
-
-    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
-        for key in self.key_iterator(dict(data)):
-            image = data[key]
-            name = str(getattr(image, "meta", {}).get("filename_or_obj", key)).replace("\\", "/").rsplit("/", 1)[-1]
-            if image.ndim > 3 and image.shape[0] != 1:
-                raise InputError(f"{name}: {image.shape[0]} channels, expected one; give a single CT volume")
-            affine = getattr(image, "affine", None)
-            volume = image.as_tensor() if hasattr(image, "as_tensor") else torch.as_tensor(image)
-            volume = (volume[0] if volume.ndim > 3 else volume).cpu()
-            for message in check_ct(volume, np.eye(4) if affine is None else affine.cpu(), name):
-                warnings.warn(message, UserWarning, stacklevel=2)
-        return dict(data)

@@ -3,19 +3,28 @@
 All triples are in D, H, W order. The origin of the millimetre axes is the outer corner of the image's first voxel, so
 that voxel i of an image covers [i, i + 1] x spacing. World orientation is left to the image's affine: it is the same
 for every grid laid over that image.
+
+NumPy alone: whoever contours a CT should not wait for PyTorch. Tensors are taken too, and given back.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from monai.data import MetaTensor
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
+    from torch import Tensor
 
 Triple = tuple[float, float, float]
+# Rows of a weight matrix that are multiplied at a time: each needs few source voxels, neighbours nearly the same ones.
+BAND = 16
+# Multiply-adds at a time. Beyond a million BLAS calls its threads, and waiting for them was measured to cost more than
+# the work: ten times as much on a busy machine.
+AT_ONCE = 1 << 19
 
 
 @dataclass(frozen=True)
@@ -60,32 +69,38 @@ def grid_affine(affine: np.ndarray, grid: Grid) -> np.ndarray:
 
 def with_affine(values: Tensor, affine: Tensor, source: MetaTensor) -> MetaTensor:
     """``values`` with their own affine and a copy of the other meta data of ``source``, which keeps its own affine."""
+    from monai.data import MetaTensor
+
     return MetaTensor(values, affine=affine, meta={k: v for k, v in source.meta.items() if k != "affine"})
 
 
-def resample(volume: Tensor, source: Grid, target: Grid, mode: str = "linear") -> Tensor:
+def resample(volume: Any, source: Grid, target: Grid, mode: str = "linear", values: Callable | None = None) -> Any:
     """Values of ``volume`` at the voxel centres of ``target``; zero outside.
 
-    Args: ``volume`` (C, D, H, W) on ``source``. ``mode``: "linear" (float32 result; averages first where the target is
-    coarser, so that no voxel is skipped) or "nearest" (dtype kept, for label maps).
-    Returns (C, *target.shape). Separable, axis by axis, so that no three-dimensional field of coordinates is held.
+    Args: ``volume`` (C, D, H, W) on ``source``, an array, or a tensor on any device. ``mode``: "linear" (float32
+    result; averages first where the target is coarser, so that no voxel is skipped) or "nearest" (dtype kept, for label
+    maps). ``values``: applied to each slice (H, W) before it is interpolated linearly, as to scale HU without a second
+    volume.
+    Returns (C, *target.shape), a tensor for a tensor. Separable: a weight matrix an axis, slice by slice, so that
+    neither a field of coordinates nor a floating-point copy of the volume is held.
     """
     if mode not in ("linear", "nearest"):
         raise ValueError(f"mode must be 'linear' or 'nearest', not {mode!r}")
+    if hasattr(volume, "detach"):
+        import torch
+
+        array = volume.detach().cpu().numpy()
+        return torch.from_numpy(resample(array, source, target, mode, values)).to(volume.device)
     volume, source = _crop_to(volume, source, target)
     if 0 in volume.shape:
-        dtype = torch.float32 if mode == "linear" else volume.dtype
-        return torch.zeros((volume.shape[0], *target.shape), dtype=dtype, device=volume.device)
-    if mode == "linear":
-        volume, source = _average(volume.float(), source, target)
-    # Axes that lose most voxels first: less to do for the others.
-    for axis in sorted(range(3), key=lambda a: target.shape[a] / source.shape[a]):
-        position = (target.centres(axis) - source.origin[axis]) / source.spacing[axis] - 0.5
-        volume = _interpolate(volume, axis + 1, position, mode)
-    return volume
+        return np.zeros((volume.shape[0], *target.shape), np.float32 if mode == "linear" else volume.dtype)
+    if mode == "nearest":
+        return _nearest(volume, source, target)
+    weights = [_weights(source, target, axis) for axis in range(3)]
+    return np.stack([_linear(channel, weights, values) for channel in volume])
 
 
-def _crop_to(volume: Tensor, source: Grid, target: Grid) -> tuple[Tensor, Grid]:
+def _crop_to(volume: np.ndarray, source: Grid, target: Grid) -> tuple[np.ndarray, Grid]:
     """Only the voxels that ``target`` can touch."""
     start, stop = [], []
     for axis in range(3):
@@ -99,35 +114,75 @@ def _crop_to(volume: Tensor, source: Grid, target: Grid) -> tuple[Tensor, Grid]:
     return view, source.crop(tuple(start), tuple(stop))
 
 
-def _average(volume: Tensor, source: Grid, target: Grid) -> tuple[Tensor, Grid]:
-    """Box-average by whole factors, down to about the target's spacing."""
-    factor = [max(1, int(t / s + 1e-6)) for t, s in zip(target.spacing, source.spacing, strict=True)]
-    factor = [min(f, n) for f, n in zip(factor, source.shape, strict=True)]
-    if factor == [1, 1, 1]:
-        return volume, source
-    pad = [-n % f for n, f in zip(source.shape, factor, strict=True)]
-    if any(pad):
-        # The last, incomplete block repeats the border voxel instead of mixing in air.
-        volume = F.pad(volume[None], (0, pad[2], 0, pad[1], 0, pad[0]), mode="replicate")[0]
-    volume = F.avg_pool3d(volume[None], factor)[0]
-    spacing = tuple(s * f for s, f in zip(source.spacing, factor, strict=True))
-    return volume, Grid(source.origin, spacing, tuple(volume.shape[1:]))
+def _positions(centres: np.ndarray, origin: float, step: float, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Fractional indices of points (mm) in ``size`` voxels of ``step`` mm, and which of them lie in a voxel."""
+    position = (centres - origin) / step - 0.5
+    return position, (position >= -0.5 - 1e-6) & (position <= size - 0.5 + 1e-6)
 
 
-def _interpolate(volume: Tensor, axis: int, position: np.ndarray, mode: str) -> Tensor:
-    """Values at fractional indices ``position`` along ``axis``; zero beyond the outer half voxel."""
-    size = volume.shape[axis]
-    inside = (position >= -0.5 - 1e-6) & (position <= size - 0.5 + 1e-6)
-    view = [1] * volume.ndim
-    view[axis] = len(position)
-    keep = torch.as_tensor(inside, device=volume.device).view(view)
-    if mode == "nearest":
-        index = np.clip(np.floor(position + 0.5), 0, size - 1).astype(np.int64)
-        return volume.index_select(axis, torch.as_tensor(index, device=volume.device)) * keep
-    clipped = np.clip(position, 0, size - 1)
-    low = np.minimum(np.floor(clipped), max(size - 2, 0)).astype(np.int64)
-    weight = torch.as_tensor(clipped - low, dtype=volume.dtype, device=volume.device).view(view)
-    high = np.minimum(low + 1, size - 1)
-    below = volume.index_select(axis, torch.as_tensor(low, device=volume.device))
-    above = volume.index_select(axis, torch.as_tensor(high, device=volume.device))
-    return torch.lerp(below, above, weight) * keep
+def _nearest(volume: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
+    index, kept = [], []
+    for axis, size in enumerate(source.shape):
+        position, inside = _positions(target.centres(axis), source.origin[axis], source.spacing[axis], size)
+        index.append(np.clip(np.floor(position[inside] + 0.5), 0, size - 1).astype(np.intp))
+        kept.append(np.flatnonzero(inside))
+    out = np.zeros((volume.shape[0], *target.shape), volume.dtype)
+    for channel, values in zip(out, volume, strict=True):
+        channel[np.ix_(*kept)] = values[np.ix_(*index)]
+    return out
+
+
+def _weights(source: Grid, target: Grid, axis: int) -> np.ndarray:
+    """What each source voxel adds to each target voxel along ``axis``: (targets, sources) float32.
+
+    Box averages by a whole factor, down to about the target's spacing, and linear interpolation between them.
+    """
+    size, step = source.shape[axis], source.spacing[axis]
+    factor = min(max(1, int(target.spacing[axis] / step + 1e-6)), size)
+    blocks = -(-size // factor)
+    member = np.arange(blocks * factor)
+    average = np.zeros((blocks, size))
+    # The last, incomplete block repeats the border voxel instead of mixing in air.
+    np.add.at(average, (member // factor, np.minimum(member, size - 1)), 1 / factor)
+    position, inside = _positions(target.centres(axis), source.origin[axis], step * factor, blocks)
+    clipped = np.clip(position, 0, blocks - 1)
+    low = np.minimum(np.floor(clipped), max(blocks - 2, 0)).astype(np.intp)
+    share = (clipped - low)[:, None]
+    weights = (1 - share) * average[low] + share * average[np.minimum(low + 1, blocks - 1)]
+    return (weights * inside[:, None]).astype(np.float32)
+
+
+def _linear(volume: np.ndarray, weights: list[np.ndarray], values: Callable | None) -> np.ndarray:
+    """``volume`` (D, H, W) multiplied by the weight matrices of its three axes, float32."""
+    slices, rows, columns = (_bands(matrix) for matrix in weights)
+    height, width = len(weights[1]), len(weights[2])
+    planes = np.empty((len(volume), height, width), np.float32)
+    for plane, out in zip(volume, planes, strict=True):
+        plane = (values(plane) if values else plane).astype(np.float32, copy=False)
+        out[...] = _multiply(columns, _multiply(rows, plane).T).T
+    return _multiply(slices, planes.reshape(len(planes), -1)).reshape(-1, height, width)
+
+
+def _bands(matrix: np.ndarray) -> list[tuple[slice, slice, np.ndarray]]:
+    """The parts of a weight matrix that are not zero: target rows, source rows, weights."""
+    bands = []
+    for start in range(0, len(matrix), BAND):
+        part = matrix[start : start + BAND]
+        used = np.flatnonzero(part.any(axis=0))
+        if used.size:
+            source = slice(int(used[0]), int(used[-1]) + 1)
+            bands.append((slice(start, start + len(part)), source, np.ascontiguousarray(part[:, source])))
+        else:
+            bands.append((slice(start, start + len(part)), slice(0, 0), part[:, :0]))
+    return bands
+
+
+def _multiply(bands: list[tuple[slice, slice, np.ndarray]], values: np.ndarray) -> np.ndarray:
+    """The banded matrix times ``values`` (sources, n)."""
+    out = np.empty((bands[-1][0].stop if bands else 0, values.shape[1]), np.float32)
+    for target, source, weights in bands:
+        step = max(1, AT_ONCE // max(1, weights.size))
+        for start in range(0, values.shape[1], step):
+            part = slice(start, start + step)
+            np.matmul(weights, values[source, part], out=out[target, part])
+    return out

@@ -4,33 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 
-import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from oarseg.transforms.body import body_slices
-from oarseg.transforms.grid import Grid, grid_affine, image_grid, resample, with_affine
-
-
-def standard_grid(image: Grid, spacing: Sequence[float]) -> Grid:
-    """The grid over the whole of ``image`` at constant spacing (eqs 3-6, 3-7: size_in x spacing_in / spacing_const)."""
-    shape = tuple(max(1, int(np.ceil(e / s - 1e-6))) for e, s in zip(image.extent, spacing, strict=True))
-    return Grid(image.origin, tuple(float(s) for s in spacing), shape)
-
-
-def body_grid(volume: torch.Tensor, image: Grid, spacing: Sequence[float]) -> tuple[torch.Tensor, Grid]:
-    """``volume`` (1, D, H, W) on ``image``, scaled by eq. 3-2, at ``spacing`` mm and cropped to the body.
-
-    Returns the resampled crop (1, d, h, w) and its grid. However far the scan reaches, nothing is squeezed: a long
-    scan gives a long crop.
-    """
-    whole = standard_grid(image, spacing)
-    resampled = resample(volume, image, whole)
-    box = body_slices(resampled[0].cpu().numpy())
-    crop = whole.crop(tuple(s.start for s in box), tuple(s.stop for s in box))
-    return resampled[(slice(None), *box)].contiguous(), crop
+from oarseg.transforms.body import body_grid
+from oarseg.transforms.grid import grid_affine, image_grid, resample, with_affine
 
 
 class LocalizerViewd(MapTransform):
@@ -51,11 +31,11 @@ class LocalizerViewd(MapTransform):
         out = dict(data)
         image = out[self.image_key]
         source = image_grid(image.shape[1:], image.affine)
-        crop, target = body_grid(image.as_tensor(), source, self.spacing)
+        crop, target = body_grid(image.as_tensor().cpu().numpy(), source, self.spacing)
         affine = grid_affine(image.affine, target)
         for key in self.key_iterator(out):
             if key == self.image_key:
-                values = crop
+                values = torch.from_numpy(crop).to(image.device)
             else:
                 mode = "nearest" if key in self.label_keys else "linear"
                 values = resample(out[key].as_tensor(), source, target, mode)

@@ -195,3 +195,32 @@ def optic_nerve(volume):
     along = y - 20
     off = np.hypot(z - 24 - 0.1 * along, x - 20 - 0.4 * along)
     return (off <= 2.0) & (along >= 0) & (along <= 28)
+
+
+def test_a_mask_of_a_part_gives_the_same_contours(volume, tmp_path):
+    whole, part = block(volume), (slice(2, 12), slice(3, 20), slice(5, 18))
+    rois = [Roi("Whole", RED, whole), Roi("Part", RED, whole[part], start=(2, 3, 5))]
+    write_rtstruct(tmp_path / "rt.dcm", volume, rois)
+    drawn = pydicom.dcmread(tmp_path / "rt.dcm").ROIContourSequence
+    one, two = ([(c.ContourData, c.ContourImageSequence[0]) for c in d.ContourSequence] for d in drawn)
+    assert one == two and len(one) == 4
+    for start in ((-1, 0, 0), (8, 3, 5)):
+        with pytest.raises(GeometryError, match="leaves the CT"):
+            write_rtstruct(tmp_path / "rt.dcm", volume, [Roi("Part", RED, whole[part], start=start)])
+    with pytest.raises(GeometryError, match="the mask is"):
+        write_rtstruct(tmp_path / "rt.dcm", volume, [Roi("Part", RED, whole[part])])
+
+
+@pytest.mark.parametrize("charset", ["ISO_IR 100", "ISO_IR 192", "ISO 2022 IR 6\\ISO 2022 IR 87"])
+def test_contours_are_written_as_they_were_encoded(charset, ct, tmp_path, monkeypatch):
+    """pydicom would decode and encode every number again, which takes longer than to find the contours."""
+    volume = read_ct(_with_charset(ct, charset).write(tmp_path / "ct"))
+    monkeypatch.setattr("pydicom.values.convert_DS_string", lambda *args: pytest.fail("a contour was decoded"))
+    write_rtstruct(tmp_path / "rt.dcm", volume, [Roi("Brainstem", RED, block(volume))])
+
+
+def _with_charset(ct, charset):
+    series = ct()
+    for item in series.slices:
+        item.SpecificCharacterSet = charset.split("\\")
+    return series

@@ -10,7 +10,8 @@ import torch
 from monai.data import MetaTensor
 
 from oarseg.errors import GeometryError, InputError
-from oarseg.transforms.check_ct import CheckCTd, check_ct
+from oarseg.transforms import CheckCTd
+from oarseg.transforms.check_ct import check_ct
 
 
 def ct(shape: tuple[int, ...] = (24, 40, 40)) -> np.ndarray:

@@ -96,6 +96,46 @@ def test_a_crop_resamples_as_the_whole() -> None:
     )
 
 
+@pytest.mark.parametrize("factor", [1, 2, 3])
+def test_values_are_those_of_pytorch(factor: int) -> None:
+    """Block averages and trilinear sampling by PyTorch's own functions, at points within the volume."""
+    random = np.random.default_rng(factor)
+    volume = random.random((2, 12, 18, 24), dtype=np.float32)
+    source = Grid((0.0,) * 3, (1.5, 1.0, 0.8), (12, 18, 24))
+    spacing = tuple(s * factor * f for s, f in zip(source.spacing, (1.0, 1.1, 1.2), strict=True))
+    target = Grid((1.6 * factor, 1.1 * factor, 0.9 * factor), spacing, (3, 3, 4))
+    coarse = torch.nn.functional.avg_pool3d(torch.from_numpy(volume)[None], factor)
+    points = [2 * target.centres(a) / source.extent[a] - 1 for a in range(3)]
+    grid = torch.from_numpy(np.stack(np.meshgrid(*points, indexing="ij")[::-1], axis=-1)).float()[None]
+    expected = torch.nn.functional.grid_sample(coarse, grid, padding_mode="border", align_corners=False)[0]
+    np.testing.assert_allclose(resample(volume, source, target), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["linear", "nearest"])
+def test_arrays_give_arrays_and_tensors_the_same_tensors(mode: str) -> None:
+    volume = np.random.default_rng(0).integers(-1000, 1000, (1, *SOURCE.shape)).astype(np.int16)
+    target = Grid((1.0, -3.0, 2.0), (2.5, 3.5, 1.0), (9, 12, 20))
+    found = resample(volume, SOURCE, target, mode)
+    tensor = resample(torch.from_numpy(volume), SOURCE, target, mode)
+    assert isinstance(found, np.ndarray) and isinstance(tensor, torch.Tensor)
+    np.testing.assert_array_equal(found, tensor.numpy())
+    # Strides do not matter: a CT is turned without being copied.
+    turned = np.flip(np.ascontiguousarray(np.flip(volume, (1, 3))), (1, 3))
+    np.testing.assert_array_equal(resample(turned, SOURCE, target, mode), found)
+
+
+def test_slices_are_scaled_before_they_are_averaged() -> None:
+    volume = np.random.default_rng(0).integers(-3000, 3000, (1, *SOURCE.shape)).astype(np.int16)
+    target = Grid((-6.0, 0.0, 0.0), (6.0, 4.0, 5.0), (8, 7, 5))
+
+    def clipped(plane: np.ndarray) -> np.ndarray:
+        return np.clip(plane, -1000, 600) + 1000.0
+
+    found = resample(volume, SOURCE, target, values=clipped)
+    np.testing.assert_allclose(found, resample(clipped(volume), SOURCE, target), rtol=1e-6)
+    assert not found[:, 0].any(), "outside is zero, not the value of zero"
+
+
 def test_unknown_mode() -> None:
     with pytest.raises(ValueError, match="cubic"):
         resample(torch.ones(1, 3, 3, 3), SOURCE, SOURCE, "cubic")

@@ -1,0 +1,12 @@
+"""Text from outside, such as file names and names in DICOM files, made fit for a line on a terminal or in a file."""
+
+from __future__ import annotations
+
+
+def printable(text: str) -> str:
+    """``text`` with every character that is not printable as an escape: ``\\n``, ``\\x1b``, ``\\udcff``.
+
+    A file name may hold a line break, a terminal's control sequence, or bytes that are no UTF-8, which Python keeps as
+    half surrogate pairs and no file or terminal takes.
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
