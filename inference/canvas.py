@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from oarseg.transforms import Grid, resample
+from oarseg.transforms.grid import Grid, resample
 
 
 class Canvas:
@@ -15,24 +14,27 @@ class Canvas:
 
     The rule for overlaps: a voxel belongs to the organ with the highest probability, if that is at least one half;
     between equals, to the one painted first (the lower label value).
+    ``label``: (D, H, W) uint8 to paint on, all zero; a new one by default.
     """
 
-    def __init__(self, grid: Grid, device: torch.device | str = "cpu") -> None:
+    def __init__(self, grid: Grid, label: np.ndarray | None = None) -> None:
         self.grid = grid
-        self.label = torch.zeros(grid.shape, dtype=torch.uint8, device=device)
-        # Half precision: it only ranks organs, and a planning CT has tens of millions of voxels.
-        self.certainty = torch.zeros(grid.shape, dtype=torch.float16, device=device)
+        self.label = np.zeros(grid.shape, np.uint8) if label is None else label
+        # Half precision: it only ranks organs, and a planning CT has tens of millions of voxels. Memory is taken only
+        # where something is painted.
+        self.certainty = np.zeros(grid.shape, np.float16)
 
-    def paint(self, value: int, probability: Tensor, source: Grid) -> int:
+    def paint(self, value: int, probability: np.ndarray, source: Grid) -> int:
         """Paint one organ, whose ``probability`` (d, h, w) lies on ``source``; returns how many voxels it gained."""
         region, target = self._region(source)
         if 0 in target.shape:
             return 0
-        fine = resample(probability[None].to(self.label.device), source, target)[0].to(torch.float16)
-        wins = (fine >= 0.5) & (fine > self.certainty[region])
+        fine = resample(probability[None], source, target)[0].astype(np.float16)
+        certainty = self.certainty[region]
+        wins = (fine >= 0.5) & (fine > certainty)
         self.label[region][wins] = value
-        self.certainty[region] = torch.where(wins, fine, self.certainty[region])
-        return int(wins.sum())
+        certainty[wins] = fine[wins]
+        return int(np.count_nonzero(wins))
 
     def _region(self, source: Grid) -> tuple[tuple[slice, ...], Grid]:
         """The canvas' voxels that ``source`` covers, as slices and as a grid."""

@@ -25,8 +25,8 @@ from oarseg.inference.read import CtImage, read_image
 from oarseg.sites import Site
 
 FORMATS = ("nifti", "rtstruct")
-# Steps told to ``progress``: reading, loading, the pipeline's three (prepare, stage 1, stage 2), writing.
-STEPS = 6
+# Steps told to ``progress``: reading, loading, the pipeline's two, writing.
+STEPS = 5
 Progress = Callable[[str], None]
 
 
@@ -47,6 +47,7 @@ def segment_to_folder(
     organs: Sequence[str] | None = None,
     series: str | None = None,
     device: str = "auto",
+    engine: str = "auto",
     formats: Sequence[str] | None = None,
     overwrite: bool = False,
     bundle: str | None = None,
@@ -60,8 +61,9 @@ def segment_to_folder(
         series: which CT series of a DICOM folder.
         formats: of ``FORMATS``; by default both where the CT is DICOM. The report and the preview are always written.
         overwrite: replace earlier results in ``out``.
-        pipeline: a loaded one to use again, so that a cohort loads the weights once; ``device``, ``organs`` and
-            ``bundle`` are then its own.
+        device, engine, bundle: see :class:`Pipeline`.
+        pipeline: a loaded one to use again, so that a cohort loads the weights once; ``device``, ``engine``, ``organs``
+            and ``bundle`` are then its own.
         progress: told each step as it begins.
     Raises an OarsegError; then ``out`` is as it was before.
     """
@@ -75,17 +77,16 @@ def segment_to_folder(
         wanted, notes = _wanted(formats, image)
         tell("loading the networks")
         with _timed(seconds, "load"), _hushed():
-            pipeline = pipeline or load_pipeline(bundle, device, organs)
+            pipeline = pipeline or load_pipeline(bundle, device, organs, engine)
         with _hushed():
-            found = pipeline.segment(image.tensor, tell)
+            found = pipeline.segment(image, tell)
         tell("writing the results")
         with _timed(seconds, "write"), writing(results.folder):
             notes += _write_contours(results.staging, wanted, image, found, pipeline.site)
             told = {*(organs or ()), *found.measures, *found.missing, *found.boxes}
             asked = [key for key in pipeline.site.values if key in told]
-            hu = image.tensor.as_tensor()[0].numpy()
             write_preview(
-                results.staging / PREVIEW, hu, found.label, found.affine, pipeline.site, found.measures, asked
+                results.staging / PREVIEW, image.hu, found.label, found.affine, pipeline.site, found.measures, asked
             )
         seconds = found.seconds | seconds
         report = make_report(pipeline, image, found, asked, seconds, notes)
@@ -101,9 +102,9 @@ def _write_report(results: ResultFolder, report: dict) -> tuple[str, ...]:
         return tuple(sorted(p.name for p in results.staging.iterdir()))
 
 
-def load_pipeline(bundle: str | None, device: str, organs: Sequence[str] | None) -> Pipeline:
+def load_pipeline(bundle: str | None, device: str, organs: Sequence[str] | None, engine: str) -> Pipeline:
     """The two-stage bundle with its weights. Raises WeightsError or ConfigError."""
-    return Pipeline(bundle, device, organs)
+    return Pipeline(bundle, device, organs, engine)
 
 
 def check_formats(formats: Sequence[str] | None) -> None:
@@ -161,9 +162,10 @@ def _write_contours(
 
 
 def _rois(found: Segmentation, site: Site) -> Iterator[Roi]:
-    for key in found.measures:
-        organ = site.organ(key)
-        yield Roi(organ.name, organ.color, found.label == organ.value)
+    for key, measured in found.measures.items():
+        organ, place = site.organ(key), measured.place
+        start = tuple(part.start for part in place)
+        yield Roi(organ.name, organ.color, found.label[place] == organ.value, start=start)
 
 
 class _timed:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
@@ -22,7 +22,7 @@ class Measure:
 
     ``volume_cm3``: voxels times voxel volume. ``centroid_lps_mm``: mean of the voxel centres. ``box_lps_mm``: lowest
     and highest coordinate of the voxels, their full extent included. ``at_border``: touches the edge of the image,
-    so that it may be cut off.
+    so that it may be cut off. ``place``: the least box of voxels that holds it.
     """
 
     voxels: int
@@ -30,6 +30,7 @@ class Measure:
     centroid_lps_mm: tuple[float, float, float]
     box_lps_mm: tuple[tuple[float, float, float], tuple[float, float, float]]
     at_border: bool
+    place: tuple[slice, slice, slice] = field(repr=False)
 
 
 def measure(label: np.ndarray, affine: np.ndarray, site: Site) -> dict[str, Measure]:
@@ -45,7 +46,7 @@ def measure(label: np.ndarray, affine: np.ndarray, site: Site) -> dict[str, Meas
     return found
 
 
-def _measure(mask: np.ndarray, box: tuple[slice, ...], shape: tuple[int, ...], affine: np.ndarray) -> Measure:
+def _measure(mask: np.ndarray, box: tuple[slice, slice, slice], shape: tuple[int, ...], affine: np.ndarray) -> Measure:
     index = np.argwhere(mask) + [s.start for s in box]
     turn = RAS_TO_LPS[:, None] * affine[:3, :3]
     points = index @ turn.T + RAS_TO_LPS * affine[:3, 3]
@@ -57,6 +58,7 @@ def _measure(mask: np.ndarray, box: tuple[slice, ...], shape: tuple[int, ...], a
         centroid_lps_mm=_triple(points.mean(axis=0)),
         box_lps_mm=(_triple(points.min(axis=0) - reach), _triple(points.max(axis=0) + reach)),
         at_border=any(s.start == 0 or s.stop == n for s, n in zip(box, shape, strict=True)),
+        place=box,
     )
 
 

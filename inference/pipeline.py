@@ -1,31 +1,38 @@
-"""The two-stage bundle as an object: loaded once, asked often. The command line and the Python API go through it."""
+"""The two-stage bundle as an object: loaded once, asked often. The command line and the Python API go through it.
+
+Neither PyTorch nor MONAI is imported where the bundle's compressed networks can be used: that alone would take longer
+than to contour a CT.
+"""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
-import torch
-from monai.bundle import ConfigParser
-from monai.data import MetaTensor
-from monai.transforms import Compose, Orientation
-from torch import Tensor, nn
 
-from oarseg.bundles import FOLDER
-from oarseg.errors import ConfigError, WeightsError
+from oarseg.inference.bundle import BUNDLE, read_bundle
+from oarseg.inference.device import chosen_device
+from oarseg.inference.engines import Engine, make_engine, stored_networks
+from oarseg.inference.localize import Network
 from oarseg.inference.measure import Measure, measure
 from oarseg.inference.plausibility import implausibilities
-from oarseg.inference.two_stage import TwoStageInferer
-from oarseg.networks.two_stage import localizer_net
-from oarseg.sites import Site, load_site
-from oarseg.training.weights import load_weights, verified
-from oarseg.transforms import Box
+from oarseg.inference.read import CtImage
+from oarseg.inference.two_stage import LOCALIZER, TwoStageResult, chosen_organs, run_stages, stage_one
+from oarseg.inference.volume import hu_volume, on_axes_of, turned, turned_geometry
+from oarseg.transforms.box import Box
+from oarseg.transforms.check_ct import check_ct
 
-BUNDLE = "hn_ct_two_stage"
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
+
+    from oarseg.inference.configured import Configured
+    from oarseg.networks import TwoStageNet
+
+__all__ = ["BUNDLE", "Pipeline", "Segmentation", "on_axes_of"]
 
 
 @dataclass(frozen=True)
@@ -53,96 +60,102 @@ class Pipeline:
         bundle_root: folder of the bundle; the installed one by default.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
         organs: keys to segment; all by default.
+        engine: what computes: "torch" (the reference), "openvino", or "auto", the quickest one here (see
+            ``oarseg.inference.engines``); or an engine; None leaves the networks as they are.
+    Attributes: ``networks``, "localizer" and the organs' by key, are functions of arrays; others may take their place.
+    A bundle whose config has its own steps is run by the config (``configured``), with its modules (``network``).
     Raises WeightsError where the weights are missing or not the ones the bundle names, ConfigError for an unknown organ
-    or device.
+    or device, or an engine that is not there.
     """
 
     def __init__(
-        self, bundle_root: str | None = None, device: str = "auto", organs: Sequence[str] | None = None
+        self,
+        bundle_root: str | Path | None = None,
+        device: str = "auto",
+        organs: Sequence[str] | None = None,
+        engine: str | Engine | None = "torch",
     ) -> None:
-        self.bundle_root = Path(bundle_root) if bundle_root else FOLDER / BUNDLE
-        self.device = _device(device)
-        parser = _parser(self.bundle_root)
-        parser["device"] = str(self.device)
-        parser["organs"] = list(organs) if organs else None
-        path, checksum = verified(self.bundle_root)
-        self.site: Site = parser.get_parsed_content("site")
-        self.network: nn.Module = parser.get_parsed_content("network").eval()
-        load_weights(self.network, path)
-        self.inferer = parser.get_parsed_content("inferer")
-        if not isinstance(self.inferer, TwoStageInferer):
-            raise ConfigError(f"{self.bundle_root.name} is no two-stage bundle; give one such as {BUNDLE}")
-        # Reading is the caller's: it knows which series. Everything after it is the bundle's own.
-        self.prepare = Compose(parser.get_parsed_content("preprocessing").transforms[2:])
-        version = parser.get_parsed_content("_meta_::version")
-        self.weights = {"bundle": self.bundle_root.name, "version": version, "file": path.name, "sha256": checksum}
+        self.bundle = read_bundle(bundle_root)
+        self.bundle_root, self.site, self.weights = self.bundle.root, self.bundle.site, self.bundle.weights
+        self.device = chosen_device(device)
+        self.organs, self._keys = chosen_organs(self.site, organs), list(organs) if organs else None
+        self.engine: Any = engine
+        stored = None
+        if isinstance(engine, str):
+            if self.device == "cpu" and self.bundle.stock_steps:
+                stored = stored_networks(engine, self.bundle_root, self.weights["sha256"], self.site)
+            self.engine = stored or make_engine(engine, self.device)
+        self.networks: Mapping[str, Network] = stored if stored is not None else self._modules()
 
-    def segment(self, image: MetaTensor, progress: Callable[[str], None] | None = None) -> Segmentation:
-        """Contour a CT: ``image`` (1, i, j, k) in HU with a RAS affine, in any orientation and field of view."""
-        affine = np.asarray(image.affine, dtype=float).copy()
-        (progress or (lambda step: None))("preparing the image")
-        prepared = self.prepare({"image": image})["image"]
-        result = self.inferer.segment(prepared[None].to(self.device), self.network, progress)
-        boxes = {key: _corners(box, prepared) for key, box in result.boxes.items()}
-        label = on_axes_of(affine, result.label, prepared)
+    def _modules(self) -> dict[str, Network]:
+        from oarseg.inference.engines import ready_net
+        from oarseg.inference.modules import array_networks
+
+        # Kept for a config's own steps, which take a module.
+        self._ready = self.network if self.engine is None else ready_net(self.engine, self.network)
+        return array_networks(self._ready.localizer, dict(self._ready.organs.items()), self.device)
+
+    @cached_property
+    def network(self) -> TwoStageNet:
+        """The bundle's networks as modules, in full precision, on the device."""
+        from oarseg.inference.modules import load_modules
+
+        return load_modules(self.bundle, self.device) if self.bundle.stock_steps else self.configured.network
+
+    @cached_property
+    def configured(self) -> Configured:
+        """What the bundle's config builds by MONAI."""
+        from oarseg.inference.configured import Configured
+
+        return Configured(self.bundle, self.device, self._keys)
+
+    def segment(self, image: CtImage | MetaTensor, progress: Callable[[str], None] | None = None) -> Segmentation:
+        """Contour a CT in any orientation and field of view.
+
+        ``image``: a CtImage, or (1, i, j, k) in HU with a RAS affine. Raises InputError or GeometryError where it is no
+        CT in HU.
+        """
+        hu, affine = _voxels(image)
+        if self.bundle.stock_steps:
+            label, result, axes = self._segment(hu, affine, progress)
+        else:
+            label, result, axes = self.configured.segment(hu, affine, self._ready, progress)
+        boxes = {key: _corners(box, axes) for key, box in result.boxes.items()}
         measures = measure(label, affine, self.site)
         warnings = implausibilities(measures, self.site)
         return Segmentation(label, affine, boxes, result.missing, result.seconds, measures, warnings)
 
+    def _segment(
+        self, hu: np.ndarray, affine: np.ndarray, progress: Callable[[str], None] | None
+    ) -> tuple[np.ndarray, TwoStageResult, np.ndarray]:
+        """Label map on the CT's voxels, result, and affine of its boxes."""
+        label = np.zeros(hu.shape, np.uint8)
+        # Painted in its own axes, through a turned view.
+        result = run_stages(
+            hu_volume(hu, affine), self.networks, self.site, self.organs, progress, turned(label, affine)
+        )
+        return label, result, turned_geometry(hu.shape, affine)[1]
 
-def on_axes_of(affine: np.ndarray, label: Tensor, prepared: MetaTensor) -> np.ndarray:
-    """``label`` (D, H, W) on the voxels of ``prepared``, with the axes of ``affine`` (4, 4)."""
-    codes = "".join(nib.aff2axcodes(affine))
-    turned = Orientation(axcodes=codes, labels=None)(MetaTensor(label[None].cpu(), affine=prepared.affine))
-    return turned.as_tensor()[0].numpy()
-
-
-def load_localizer(bundle_root: str, device: torch.device | str) -> nn.Module:
-    """The localizer of a bundle folder with its weights, for an organ's bundle that has boxes from nowhere else.
-
-    Raises WeightsError where it does not lie there.
-    """
-    folder = Path(bundle_root)
-    if not (folder / "configs" / "site.json").is_file():
-        raise WeightsError(f"no localizer bundle at {folder}; put hn_ct_localizer there, or set localizer_root")
-    site = load_site(str(folder / "configs" / "site.json"))
-    network = localizer_net(site)
-    load_weights(network, verified(folder)[0])
-    return network.to(device=device, memory_format=torch.channels_last_3d).eval()
+    def stage_one(self, image: CtImage | MetaTensor) -> np.ndarray:
+        """What stage 1 alone says: label values, uint8 on the image's own voxels and axis order."""
+        hu, affine = _voxels(image)
+        label = np.zeros(hu.shape, np.uint8)
+        stage_one(hu_volume(hu, affine), self.networks[LOCALIZER], self.site, turned(label, affine))
+        return label
 
 
-def _parser(bundle_root: Path) -> ConfigParser:
-    config = bundle_root / "configs" / "inference.json"
-    if not config.is_file():
-        raise ConfigError(f"{bundle_root} is not a bundle: it has no configs/inference.json")
-    logging.getLogger("monai.bundle").setLevel(logging.WARNING)
-    parser = ConfigParser()
-    try:
-        parser.read_config(str(config))
-        parser.read_meta(str(bundle_root / "configs" / "metadata.json"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{bundle_root} is not a whole bundle: {error}") from error
-    parser["bundle_root"] = str(bundle_root)
-    return parser
+def _voxels(image: CtImage | MetaTensor) -> tuple[np.ndarray, np.ndarray]:
+    """HU (i, j, k) and affine (4, 4) of an image; what ``read_image`` did not read is checked here."""
+    affine = np.array(image.affine, dtype=float)
+    if isinstance(image, CtImage):
+        return image.hu, affine
+    hu = np.asarray(image)[0]
+    check_ct(hu, affine)
+    return hu, affine
 
 
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N") from error
-    if device.type == "cuda" and not (torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()):
-        raise ConfigError(f"device {name!r} is not there; this machine has {torch.cuda.device_count()} CUDA devices")
-    if device.type not in ("cpu", "cuda"):
-        raise ConfigError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
-    return device
-
-
-def _corners(box: Box, image: MetaTensor) -> np.ndarray:
-    """Lowest and highest RAS mm of the box's eight corners, (2, 3)."""
-    affine = np.asarray(image.affine, dtype=float)
+def _corners(box: Box, affine: np.ndarray) -> np.ndarray:
+    """Lowest and highest RAS mm of the eight corners of a box along the axes of ``affine``, (2, 3)."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     corners = np.array([[(box.low, box.high)[i >> a & 1][a] for a in range(3)] for i in range(8)])
     world = (corners / spacing - 0.5) @ affine[:3, :3].T + affine[:3, 3]

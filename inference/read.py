@@ -1,28 +1,28 @@
 """The CT that is to be contoured, from a DICOM folder or a NIfTI or NRRD file: int16 HU and an affine in RAS mm.
 
 >>> image = read_image("planning_ct")                              # doctest: +SKIP
->>> image.tensor.shape, image.tensor.dtype                         # doctest: +SKIP
-(torch.Size([1, 180, 512, 512]), torch.int16)
+>>> image.hu.shape, image.hu.dtype                                 # doctest: +SKIP
+((180, 512, 512), dtype('int16'))
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import nibabel as nib
-import nrrd
 import numpy as np
-import torch
-from monai.data import MetaTensor, NibabelReader, NrrdReader
 
 from oarseg.dicom import CtGrid, read_ct
 from oarseg.dicom.header import Header, Unreadable, read_header
 from oarseg.errors import GeometryError, InputError, OarsegError
 from oarseg.transforms.check_ct import check_affine, check_ct, check_shape
+
+if TYPE_CHECKING:
+    from monai.data import MetaTensor
 
 NIFTI = (".nii", ".nii.gz")
 NRRD = (".nrrd", ".nhdr")
@@ -43,16 +43,23 @@ SPACES = {
 class CtImage:
     """A CT ready for the pipeline.
 
-    ``tensor``: int16 MetaTensor (1, i, j, k) in HU. ``affine``: index (i, j, k) to RAS mm, (4, 4) float64. ``kind``:
-    "DICOM", "NIfTI" or "NRRD". ``volume``: the geometry of the CT series without its pixels, as ``write_rtstruct``
-    needs it, for DICOM only. ``warnings``: what was odd but usable; they name no patient and no file.
+    ``hu``: int16 (i, j, k). ``affine``: index (i, j, k) to RAS mm, (4, 4) float64. ``kind``: "DICOM", "NIfTI" or
+    "NRRD". ``volume``: the geometry of the CT series without its pixels, as ``write_rtstruct`` needs it, for DICOM
+    only. ``warnings``: what was odd but usable; they name no patient and no file.
     """
 
-    tensor: MetaTensor
+    hu: np.ndarray = field(repr=False)
     affine: np.ndarray
     kind: str
     volume: CtGrid | None = None
     warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def tensor(self) -> MetaTensor:
+        """The same as MONAI's transforms take it: int16 (1, i, j, k); the voxels are shared."""
+        from oarseg.inference.configured import meta_tensor
+
+        return meta_tensor(self.hu, self.affine)
 
     @property
     def series(self) -> str | None:
@@ -98,8 +105,7 @@ def _read_folder(path: Path, series: str | None) -> CtImage:
     volume = read_ct(path, series)
     unusual = check_ct(volume.hu, volume.affine, path.name or "the folder")
     notes = list(volume.warnings) + [w.removeprefix(f"{path.name or 'the folder'}: ") for w in unusual]
-    tensor = MetaTensor(torch.from_numpy(volume.hu)[None], affine=torch.as_tensor(volume.affine, dtype=torch.float64))
-    return CtImage(tensor, volume.affine.copy(), "DICOM", volume.grid(), tuple(_without_names(notes, path)))
+    return CtImage(volume.hu, volume.affine.copy(), "DICOM", volume.grid(), tuple(_without_names(notes, path)))
 
 
 def _without_names(notes: list[str], folder: Path) -> list[str]:
@@ -120,7 +126,7 @@ def _read_file(path: Path, series: str | None, kind: str, load) -> CtImage:
     except (OarsegError, PermissionError):
         raise
     except MemoryError as error:
-        raise InputError(f"{path.name} does not fit into memory; crop the CT to head and neck") from error
+        raise InputError(f"{path.name} does not fit into memory; crop the CT to the region of the organs") from error
     except Exception as error:  # noqa: BLE001 - the file libraries raise nearly anything on damaged files
         said = " ".join(str(error).replace(str(path), path.name).split())[:160]
         raise InputError(
@@ -129,8 +135,7 @@ def _read_file(path: Path, series: str | None, kind: str, load) -> CtImage:
     unusual = check_ct(array, affine, path.name)
     hu, clipped = _int16(array)
     notes += [w.removeprefix(f"{path.name}: ") for w in unusual] + clipped
-    tensor = MetaTensor(torch.from_numpy(hu)[None], affine=torch.as_tensor(affine, dtype=torch.float64))
-    return CtImage(tensor, affine, kind, None, tuple(notes))
+    return CtImage(hu, affine, kind, None, tuple(notes))
 
 
 def _load_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
@@ -148,11 +153,10 @@ def _load_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
         )
     check_affine(image.affine, path.name)
     notes = _forms_differ(image)
-    reader = NibabelReader()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        array, _ = reader.get_data(reader.read(str(path)))
-    return np.asarray(array).reshape(shape, order="A"), np.array(image.affine, dtype=float), notes
+    data = image.dataobj
+    # A slope makes float64 of integers, unless told: single precision holds every HU exactly.
+    array = np.asanyarray(data) if (data.slope, data.inter) == (1, 0) else np.asarray(data, np.float32)
+    return array.reshape(shape, order="A"), np.array(image.affine, dtype=float), notes
 
 
 def _forms_differ(image: nib.Nifti1Image) -> list[str]:
@@ -164,6 +168,8 @@ def _forms_differ(image: nib.Nifti1Image) -> list[str]:
 
 def _load_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Array (i, j, k) in the file's numbers, RAS affine, warnings."""
+    import nrrd
+
     header = nrrd.read_header(str(path))
     check_shape(tuple(int(n) for n in header["sizes"]), path.name)
     space = str(header.get("space", "")).lower()
@@ -174,12 +180,11 @@ def _load_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
             f"{path.name}: NRRD {found}, expected space left-posterior-superior or right-anterior-superior with "
             "directions and origin, or left and right cannot be told; export the CT again"
         )
-    raw = NrrdReader().read(str(path))
-    # The file's own number type: MONAI would make it float32. The sign of the axes is ours, as MONAI knows LPS only.
-    reader = NrrdReader(dtype=raw.array.dtype.newbyteorder("="), affine_lps_to_ras=False)
-    array, meta = reader.get_data(raw)
-    affine = np.diag([*SPACES[space], 1.0]) @ np.array(meta["affine"], dtype=float)
-    return array, affine, []
+    array, _ = nrrd.read(str(path))
+    affine = np.eye(4)
+    affine[:3, :3] = np.asarray(header["space directions"], dtype=float).T
+    affine[:3, 3] = np.asarray(header["space origin"], dtype=float)
+    return array, np.diag([*SPACES[space], 1.0]) @ affine, []
 
 
 def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -193,7 +198,7 @@ def _int16(array: np.ndarray) -> tuple[np.ndarray, list[str]]:
     if array.min() < INT16.min or array.max() > INT16.max:
         notes.append(f"values beyond {INT16.min} to {INT16.max} were clipped")
     if array.dtype == np.int16:
-        # A file's bytes may be read-only or of the other byte order; torch takes neither.
+        # A file's bytes may be read-only or of the other byte order; PyTorch takes neither.
         return np.require(array, dtype="=i2", requirements=["W"]), notes
     out = np.empty_like(array, dtype=np.int16)
     axis = int(np.argmax(np.abs(array.strides)))

@@ -1,25 +1,25 @@
-"""Both stages: locate, enlarge the box, cut it out of the original image, segment, map back."""
+"""Both stages: locate, enlarge the box, cut it out of the original image, segment, map back.
+
+Arrays and functions alone, so that whatever computes the networks can be used: see ``oarseg.inference.engines``.
+:class:`oarseg.inference.TwoStageInferer` is the same for MONAI.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-import torch
-from monai.inferers import Inferer
-from monai.utils import convert_to_dst_type
-from torch import Tensor, nn
+import numpy as np
+from scipy.special import expit
 
-from oarseg.errors import ConfigError
 from oarseg.inference.canvas import Canvas
-from oarseg.inference.localize import Located, keep_piece, largest_piece, locate
-from oarseg.inference.precision import AutocastInferer
-from oarseg.networks import TwoStageNet
-from oarseg.sites import Site
-from oarseg.transforms import Box, image_grid, resample
+from oarseg.inference.localize import Located, Network, keep_piece, locate, pieces_of
+from oarseg.inference.volume import Volume
+from oarseg.sites import Organ, Site
+from oarseg.transforms.box import Box
 
+LOCALIZER = "localizer"
 Progress = Callable[[str], None]
 
 
@@ -31,78 +31,74 @@ class TwoStageResult:
     input's axes. ``missing``: why an organ was left out, by key. ``seconds``: time spent by step.
     """
 
-    label: Tensor
+    label: np.ndarray
     boxes: dict[str, Box] = field(default_factory=dict)
     missing: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-class TwoStageInferer(Inferer):
-    """Segments a whole CT with a :class:`oarseg.networks.TwoStageNet`, or one organ with its own network.
+def chosen_organs(site: Site, keys: Sequence[str] | None) -> list[Organ]:
+    """The rows of ``keys`` (all by default) in order of label value. Raises ConfigError for an unknown one."""
+    organs = [site.organ(key) for key in keys] if keys else list(site.organs)
+    return sorted(organs, key=lambda organ: organ.value)
 
-    Args:
-        site: the organ table.
-        organs: keys to segment; all of them by default.
-        localizer: stage-1 network, where ``network`` is a single organ's and does not bring one.
-    Input (1, 1, D, H, W) in SPL orientation with an affine (a MetaTensor), scaled by eq. 3-2. Output uint8 of the same
-    shape: label values of the site table. An organ that is not found is left out and never ends the run. Where organs
-    overlap, :class:`oarseg.inference.canvas.Canvas` decides.
+
+def run_stages(
+    image: Volume,
+    networks: Mapping[str, Network],
+    site: Site,
+    organs: Sequence[Organ],
+    progress: Progress | None = None,
+    label: np.ndarray | None = None,
+) -> TwoStageResult:
+    """Segment ``organs`` in ``image``. An organ that is not found is left out and never ends the run.
+
+    Args: ``networks``: by organ key, and the localizer as "localizer". ``progress``: told each step as it begins.
+    ``label``: (D, H, W) uint8 zeros to paint on; a new map by default. Where organs overlap, :class:`Canvas` decides.
     """
+    tell = progress or (lambda step: None)
+    canvas = Canvas(image.grid, label)
+    result = TwoStageResult(canvas.label)
+    tell("stage 1: locating organs")
+    began = time.perf_counter()
+    located = locate(image, networks[LOCALIZER], site)
+    _release(networks, LOCALIZER)
+    result.seconds["localize"] = time.perf_counter() - began
+    began = time.perf_counter()
+    for organ in organs:
+        if organ.key not in located:
+            result.missing[organ.key] = "stage 1 did not find it"
+            continue
+        tell(f"stage 2: {organ.title}")
+        segment_organ(image, canvas, located[organ.key], networks[organ.key], result)
+    result.seconds["segment"] = time.perf_counter() - began
+    return result
 
-    def __init__(self, site: Site, organs: Sequence[str] | None = None, localizer: nn.Module | None = None) -> None:
-        self.site = site
-        self.organs = [site.organ(key) for key in organs] if organs else list(site.organs)
-        self.organs.sort(key=lambda organ: organ.value)
-        self.localizer = localizer
-        self.run_network = AutocastInferer()
 
-    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
-        # With the image's meta data: Invertd and SaveImaged find their way back by it.
-        return convert_to_dst_type(self.segment(inputs, network).label[None, None], inputs, dtype=torch.uint8)[0]
+def segment_organ(image: Volume, canvas: Canvas, located: Located, network: Network, result: TwoStageResult) -> None:
+    """Cut ``located``'s enlarged box out of ``image``, segment it and paint it onto ``canvas``."""
+    organ = located.organ
+    box = located.box.enlarged(organ.margin_mm, organ.field_mm)
+    grid = box.grid(organ.grid)
+    logits = network(image.on(grid))[0]
+    probability = expit(logits[1] - logits[0])
+    piece = pieces_of(organ, probability >= 0.5)
+    if canvas.paint(organ.value, keep_piece(probability, piece), grid):
+        result.boxes[organ.key] = box
+    else:
+        result.missing[organ.key] = "stage 2 found nothing in stage 1's box"
 
-    @torch.no_grad()
-    def segment(self, inputs: Tensor, network: nn.Module, progress: Progress | None = None) -> TwoStageResult:
-        """As calling it, with boxes, reasons and timings. ``progress`` is told each step as it begins."""
-        tell = progress or (lambda step: None)
-        if inputs.shape[:2] != (1, 1) or inputs.ndim != 5:
-            raise ConfigError(f"two-stage inference takes one image of one channel, not a batch {tuple(inputs.shape)}")
-        localizer, networks = self._networks(network)
-        image = inputs.as_tensor()[0]
-        canvas = Canvas(image_grid(image.shape[1:], inputs.affine.reshape(-1, 4, 4)[0].cpu()), image.device)
-        result = TwoStageResult(canvas.label)
-        tell("stage 1: locating organs")
-        began = time.perf_counter()
-        located = locate(image, canvas.grid, localizer, self.site)
-        result.seconds["localize"] = time.perf_counter() - began
-        began = time.perf_counter()
-        for organ in self.organs:
-            if organ.key not in located:
-                result.missing[organ.key] = "stage 1 did not find it"
-                continue
-            tell(f"stage 2: {organ.title}")
-            self.segment_organ(image, canvas, located[organ.key], networks[organ.key], result)
-        result.seconds["segment"] = time.perf_counter() - began
-        return result
 
-    def segment_organ(
-        self, image: Tensor, canvas: Canvas, located: Located, network: nn.Module, result: TwoStageResult
-    ) -> None:
-        """Cut ``located``'s enlarged box out of ``image`` (1, D, H, W), segment it and paint it onto ``canvas``."""
-        organ = located.organ
-        box = located.box.enlarged(organ.margin_mm, organ.field_mm)
-        grid = box.grid(organ.grid)
-        logits = self.run_network(resample(image, canvas.grid, grid)[None], network)[0]
-        probability = torch.sigmoid(logits[1] - logits[0])
-        piece = largest_piece((probability >= 0.5).cpu().numpy())
-        if canvas.paint(organ.value, keep_piece(probability, piece), grid):
-            result.boxes[organ.key] = box
-        else:
-            result.missing[organ.key] = "stage 2 found nothing in stage 1's box"
+def stage_one(image: Volume, network: Network, site: Site, label: np.ndarray | None = None) -> np.ndarray:
+    """What stage 1 alone says, on the grid of ``image``: label values, (D, H, W) uint8 (``label``, if it is given)."""
+    canvas = Canvas(image.grid, label)
+    for located in locate(image, network, site).values():
+        canvas.paint(located.organ.value, located.probability, located.grid)
+    return canvas.label
 
-    def _networks(self, network: nn.Module) -> tuple[nn.Module, Mapping[str, nn.Module]]:
-        network = getattr(network, "module", network)  # out of DistributedDataParallel
-        if isinstance(network, TwoStageNet):
-            return self.localizer or network.localizer, network.organs
-        if self.localizer is None or len(self.organs) != 1:
-            raise ConfigError("a single organ's network needs a localizer and exactly one organ")
-        return self.localizer, {self.organs[0].key: network}
+
+def _release(networks: Mapping[str, Network], name: str) -> None:
+    """Let an engine that keeps the memory of its last pass (see ``StoredNetworks``) give it back."""
+    release = getattr(networks, "release", None)
+    if release is not None:
+        release(name)

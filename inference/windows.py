@@ -31,7 +31,11 @@ class WindowInferer(Inferer):
         padding = [(-n % self.factor) for n in size]
         padded = F.pad(inputs, (0, padding[2], 0, padding[1], 0, padding[0]))
         window = [min(w, n) for w, n in zip(self.window, padded.shape[2:], strict=True)]
-        logits = sliding_window_inference(
-            padded, window, 1, lambda x: self.pass_once(x, network), overlap=self.overlap, mode="gaussian"
-        )
+        if list(padded.shape[2:]) == window:
+            # Blending one window would hold its logits and weights three times, hundreds of MB for a localizer.
+            logits = self.pass_once(padded, network)
+        else:
+            logits = sliding_window_inference(
+                padded, window, 1, lambda x: self.pass_once(x, network), overlap=self.overlap, mode="gaussian"
+            )
         return torch.as_tensor(logits)[..., : size[0], : size[1], : size[2]]

@@ -10,8 +10,8 @@ import pytest
 from oarseg.errors import ConfigError, WeightsError
 from oarseg.inference import Pipeline
 from oarseg.inference.measure import measure
+from oarseg.inference.modules import array_networks
 from oarseg.inference.plausibility import implausibilities
-from oarseg.networks import TwoStageNet
 from oarseg.sites import load_site
 
 SITE = load_site()
@@ -25,11 +25,11 @@ DIRECTIONS = {
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch, phantom) -> Pipeline:
     """The installed two-stage bundle, its networks replaced by stand-ins that know the phantom."""
-    monkeypatch.setattr("oarseg.inference.pipeline.verified", lambda root: (Path("model.pt"), "00"))
-    monkeypatch.setattr("oarseg.inference.pipeline.load_weights", lambda network, path: None)
+    monkeypatch.setattr("oarseg.inference.bundle.verified", lambda root: (Path("model.pt"), "00"))
+    monkeypatch.setattr("oarseg.inference.modules.load_weights", lambda network, path: None)
     pipeline = Pipeline(device="cpu")
     second = {o.key: phantom.ByIntensity([o.value]) for o in SITE.organs}
-    pipeline.network = TwoStageNet(phantom.ByIntensity([o.value for o in SITE.organs]), second)
+    pipeline.networks = array_networks(phantom.ByIntensity([o.value for o in SITE.organs]), second, "cpu")
     return pipeline
 
 

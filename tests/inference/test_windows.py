@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from oarseg.inference import AutocastInferer, WindowInferer, precision
+from oarseg.inference import AutocastInferer, WindowInferer
+from oarseg.inference.engines import half
 from oarseg.networks import UNet3d
 from oarseg.training import mirrored
 
@@ -26,7 +27,7 @@ class Pointwise(nn.Module):
 
 @pytest.fixture(autouse=True)
 def _full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(half, "_cpu_has_bf16", lambda: False)
 
 
 def test_one_pass_where_it_fits() -> None:
@@ -70,7 +71,7 @@ def test_autocast_gives_float32_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     network, image = UNet3d(2, 4).eval(), torch.rand(1, 1, 8, 8, 8)
     exact = network(image)
     for has in (True, False):
-        monkeypatch.setattr(precision, "_cpu_has_bf16", lambda has=has: has)
+        monkeypatch.setattr(half, "_cpu_has_bf16", lambda has=has: has)
         out = AutocastInferer()(image, network)
         assert out.dtype == torch.float32
         torch.testing.assert_close(out, exact, atol=0.05 if has else 1e-5, rtol=0)

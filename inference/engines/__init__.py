@@ -1,0 +1,44 @@
+"""What computes a network's logits: PyTorch, or OpenVINO on CPUs. Both give the same contours.
+
+An engine turns a network with weights into a module that answers as the network does: image (1, 1, D, H, W) float32
+to logits (1, C, D, H, W) float32. It takes the network's place in a :class:`oarseg.networks.TwoStageNet`, so that the
+inferers need not know of it.
+
+>>> engine = make_engine("openvino:bf16", "cpu")                   # doctest: +SKIP
+>>> logits = engine.ready(network, "localizer")(image)             # doctest: +SKIP
+
+A bundle's compressed networks need no module: they are functions of numpy arrays. Neither this package nor they import
+PyTorch or MONAI, which takes longer than to contour.
+
+>>> networks = stored_networks("auto", bundle_root, weights_sha256, site)  # doctest: +SKIP
+>>> logits = networks["localizer"](image)                          # doctest: +SKIP
+"""
+
+from typing import Any
+
+from oarseg.inference.engines.choose import Engine, advice, check_engine, make_engine, ready_net
+from oarseg.inference.engines.stored import StoredNetworks, stored_networks
+
+# What imports PyTorch is imported when it is asked for.
+_LAZY = {"TorchEngine": "torch_engine", "numpy_network": "torch_engine", "folded": "fold"}
+
+__all__ = [
+    "Engine",
+    "StoredNetworks",
+    "TorchEngine",
+    "advice",
+    "check_engine",
+    "folded",
+    "make_engine",
+    "numpy_network",
+    "ready_net",
+    "stored_networks",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)

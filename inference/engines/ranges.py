@@ -1,0 +1,132 @@
+"""``ranges.json``: the range of every activation of a bundle's compressed networks, as calibration found it.
+
+With it and a network's weights the 8-bit network can be built on any machine. It holds numbers only, nothing of an
+image. Each row belongs to one weight file, and the whole to one ``model.pt``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from oarseg.errors import WeightsError
+from oarseg.inference.engines.graph import names
+
+FILE = "ranges.json"
+SUFFIX = ".packed"
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One network: ``sha256`` of its weight file; ``mean`` and ``std`` that it normalises by; ``ranges`` by activation.
+
+    ``path``: of the weight file.
+    """
+
+    path: Path
+    sha256: str
+    mean: float
+    std: float
+    ranges: dict[str, tuple[float, float]]
+
+    @property
+    def factor(self) -> int:
+        """What the sizes of images must be multiples of."""
+        return 2 ** sum(name.startswith("up.") for name in self.ranges)
+
+    @property
+    def key(self) -> str:
+        """Tells this network, its ranges included, from all others."""
+        return json.dumps([self.sha256, self.mean, self.std, sorted(self.ranges.items())])
+
+    def check(self) -> None:
+        """Raise WeightsError where the weight file is missing, or not the one that was calibrated."""
+        try:
+            found = file_sha256(self.path)
+        except OSError as error:
+            raise WeightsError(f"{self.path} cannot be read ({error.strerror}); install the bundle again") from error
+        if found != self.sha256:
+            raise WeightsError(f"{self.path} is not the file that {FILE} beside it names; calibrate again")
+
+    def state(self) -> dict[str, np.ndarray]:
+        """The weights, by the names of the state dict. Raises WeightsError."""
+        from oarseg.compression.unpacking import read_arrays
+
+        return read_arrays(self.path)
+
+
+@dataclass(frozen=True)
+class Table:
+    """What a ``ranges.json`` holds; ``model_sha256``: of the ``model.pt`` that the compressed networks stand for."""
+
+    path: Path
+    model_sha256: str
+    rows: dict[str, Row]
+
+    def row(self, name: str, mean: float, std: float) -> Row:
+        """The row of the network ``name``. Raises WeightsError where there is none, or its statistics are others."""
+        row = self.rows.get(name)
+        if row is None:
+            raise WeightsError(f"{self.path} has no network {name}; calibrate again")
+        if not (math.isclose(row.mean, mean, rel_tol=1e-6) and math.isclose(row.std, std, rel_tol=1e-6)):
+            raise WeightsError(
+                f"{self.path} has {name} with mean {row.mean:g} and std {row.std:g}, the site table {mean:g} and "
+                f"{std:g}; calibrate again"
+            )
+        return row
+
+
+def read_table(folder: str | Path) -> Table | None:
+    """The table in ``folder``; None where there is none. Raises WeightsError where it is malformed."""
+    path = Path(folder) / FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["schema"] != SCHEMA:
+            raise WeightsError(f"{path} has schema {content['schema']!r}, not {SCHEMA}; calibrate again")
+        rows = {name: _row(path.parent, name, row) for name, row in content["networks"].items()}
+        return Table(path, str(content["model_sha256"]), rows)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {error}"[:160]
+        raise WeightsError(f"{path} is malformed ({reason}); calibrate again") from error
+
+
+def _row(folder: Path, name: str, row: Mapping[str, Any]) -> Row:
+    if not name.replace("_", "").isalnum():
+        raise ValueError(f"network name {name!r}")
+    mean, std = float(row["mean"]), float(row["std"])
+    ranges = {str(key): (float(low), float(high)) for key, (low, high) in row["ranges"].items()}
+    numbers = [mean, std, *(value for pair in ranges.values() for value in pair)]
+    if not all(map(math.isfinite, numbers)) or std <= 0 or any(low > high for low, high in ranges.values()):
+        raise ValueError(f"{name} has a number that cannot be, or a range whose low end is the higher one")
+    if set(ranges) != set(names(sum(key.startswith("up.") for key in ranges))):
+        raise ValueError(f"{name} has not the activations of a UNet3d")
+    return Row(folder / f"{name}{SUFFIX}", str(row["sha256"]), mean, std, ranges)
+
+
+def write_table(path: Path, model_sha256: str, rows: Mapping[str, Row], made: Mapping[str, object]) -> None:
+    """Write ``rows`` by network, whole or not at all. ``made``: how, for the reader."""
+    networks = {
+        name: {"sha256": row.sha256, "mean": row.mean, "std": row.std, "ranges": row.ranges}
+        for name, row in rows.items()
+    }
+    partial = path.with_name(f".partial-{path.name}")
+    content = {"schema": SCHEMA, "model_sha256": model_sha256, **made, "networks": networks}
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def file_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,100 @@
+"""The compressed networks that lie in a two-stage bundle, run by OpenVINO. Neither PyTorch nor MONAI is imported.
+
+``models/compressed`` holds a packed weight file for each network, ``NAME.packed`` (see :mod:`oarseg.compression`), and
+``ranges.json`` (see :mod:`oarseg.inference.engines.ranges`), by which they run in 8 bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from oarseg.errors import WeightsError
+from oarseg.inference.engines.choose import check_engine
+from oarseg.inference.engines.cpu import has_int8, openvino_gains, threads
+from oarseg.inference.engines.graph import build
+from oarseg.inference.engines.openvino_core import CompiledNetwork, OpenVinoCore
+from oarseg.inference.engines.openvino_import import installed
+from oarseg.inference.engines.ranges import Table, read_table
+from oarseg.sites import Site
+
+# Below a bundle's root.
+FOLDER = "models/compressed"
+LOCALIZER = "localizer"
+
+
+class StoredNetworks(Mapping[str, CompiledNetwork]):
+    """A bundle's compressed networks by name, "localizer" and the organs' keys; each is read when first asked.
+
+    Args:
+        table: of the bundle's ``ranges.json``.
+        site: has the networks' statistics and the organs' grids, the only sizes that organs' networks are run in.
+        precision: "fp32", "bf16" or "int8"; None for the quickest here.
+        core: what compiles.
+    Raises ConfigError for a precision that is not to be had here. What is asked for raises WeightsError where its
+    weight file is missing, damaged, or not the one of the table.
+    """
+
+    name = "openvino"
+
+    def __init__(
+        self, table: Table, site: Site, precision: str | None = None, core: OpenVinoCore | None = None
+    ) -> None:
+        self.core = core or OpenVinoCore(threads())
+        self.precision = self.core.checked(precision or ("int8" if has_int8() else self.core.float))
+        self.table, self.site = table, site
+        self._asked: dict[str, CompiledNetwork] = {}
+
+    def __getitem__(self, name: str) -> CompiledNetwork:
+        if name not in self._asked:
+            self._asked[name] = self._network(name)
+        return self._asked[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter([LOCALIZER, *self.site.values])
+
+    def __len__(self) -> int:
+        return 1 + len(self.site.organs)
+
+    def release(self, name: str) -> None:
+        """Give back the memory that passes of the network ``name`` left."""
+        if name in self._asked:
+            self._asked[name].release()
+
+    def _network(self, name: str) -> CompiledNetwork:
+        if name not in iter(self):
+            raise KeyError(name)
+        part: Any = self.site.localizer if name == LOCALIZER else self.site.organ(name)
+        row = self.table.row(name, part.mean, part.std)
+        row.check()
+        ranges = row.ranges if self.precision == "int8" else None
+        size = None if name == LOCALIZER else part.grid
+
+        def graph() -> Any:
+            return build(row.state(), row.mean, row.std, ranges)
+
+        key = f"{row.key} {'with' if ranges else 'without'} ranges"
+        return CompiledNetwork(lambda: self.core.compile(graph, key, self.precision, size), row.factor)
+
+
+def stored_networks(choice: str, bundle_root: str | Path, weights_sha256: str, site: Site) -> StoredNetworks | None:
+    """The compressed networks of a bundle, where ``choice`` (see ``make_engine``) and this machine are for them.
+
+    Args: ``weights_sha256``: of the bundle's ``model.pt``, which they must stand for. On the CPU.
+    None where PyTorch is asked for or quicker, OpenVINO is not installed, or the bundle has none of these weights; then
+    the networks must be loaded from ``model.pt``. Raises ConfigError for a wrong choice; WeightsError where the list of
+    networks is damaged, or int8 was asked for and there is none.
+    """
+    name, precision = check_engine(choice)
+    if name == "torch" or not installed() or (name == "auto" and not openvino_gains()):
+        return None
+    folder = Path(bundle_root) / FOLDER
+    table = read_table(folder)
+    if table is not None and table.model_sha256 == weights_sha256:
+        return StoredNetworks(table, site, precision or None)
+    if precision == "int8":
+        found = "those in {} are of other weights" if table else "none in {}"
+        make = "make them: python -m oarseg.inference.calibrate DATASET"
+        raise WeightsError(f"int8 needs the bundle's compressed networks, {found.format(folder)}; {make}")
+    return None

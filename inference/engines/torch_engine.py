@@ -1,0 +1,63 @@
+"""PyTorch: every device it knows, and the reference."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from oarseg.errors import ConfigError
+from oarseg.inference.engines.choose import PRECISIONS
+from oarseg.inference.engines.fold import folded
+from oarseg.inference.engines.half import autocast, has_bf16
+
+
+class TorchEngine:
+    """Folds BatchNorm, lays weights out channels-last, and computes in bfloat16 where the device has it.
+
+    Args: ``precision``: "bf16", "fp32", or None for what the device is quickest with. Raises ConfigError for another
+    one, or for bf16 on a CPU without it, where PyTorch would emulate it slowly.
+    """
+
+    name = "torch"
+
+    def __init__(self, device: torch.device | str = "cpu", precision: str | None = None) -> None:
+        self.device = torch.device(device)
+        self.precision = precision or ("bf16" if has_bf16(self.device) else "fp32")
+        if self.precision not in PRECISIONS["torch"]:
+            raise ConfigError(f"the engine torch computes in {' or '.join(PRECISIONS['torch'])}, not {precision!r}")
+        if self.precision == "bf16" and not has_bf16(self.device):
+            raise ConfigError(f"{self.device} has no bfloat16 (AVX-512 bf16 or AMX); use torch:fp32")
+
+    def ready(self, network: nn.Module, name: str = "") -> nn.Module:
+        """``network`` for inference on this engine's device. ``name`` is not needed here."""
+        network = folded(network).to(device=self.device, memory_format=torch.channels_last_3d).requires_grad_(False)
+        # In bfloat16 the inferers compute already where they can (see oarseg.inference.precision).
+        return network if self.precision == "bf16" else FullPrecision(network)
+
+
+class FullPrecision(nn.Module):
+    """A network that computes in float32 whatever the inferer asks for."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, image: Tensor) -> Tensor:
+        with torch.autocast(image.device.type, enabled=False):
+            return self.network(image)
+
+
+def numpy_network(network: nn.Module, device: torch.device | str = "cpu") -> Callable[[np.ndarray], np.ndarray]:
+    """``network``, which lies on ``device``, as a function from image (1, C, D, H, W) to logits, numpy float32 both."""
+
+    @torch.inference_mode()
+    def run(image: np.ndarray) -> np.ndarray:
+        tensor = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).to(device)
+        with autocast(device):
+            logits = network(tensor.contiguous(memory_format=torch.channels_last_3d))
+        return logits.float().contiguous().cpu().numpy()
+
+    return run

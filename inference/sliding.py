@@ -1,0 +1,68 @@
+"""Windows in numpy: one network over a volume of any size, as :class:`oarseg.inference.WindowInferer` does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from itertools import product
+
+import numpy as np
+
+# Of the Gaussian that windows are blended by, in window sizes; its least weight. MONAI's values.
+SIGMA, LEAST = 0.125, 1e-3
+
+
+def in_windows(
+    image: np.ndarray,
+    network: Callable[[np.ndarray], np.ndarray],
+    window: Sequence[int],
+    overlap: float = 0.25,
+    factor: int = 8,
+) -> np.ndarray:
+    """Logits (1, C, D, H, W) float32 for a whole volume (1, 1, D, H, W): one pass where it fits into the window.
+
+    Larger ones are passed in overlapping windows, blended by a Gaussian.
+    Args: ``window``: D, H, W voxels of the largest pass. ``overlap``: share of a window that the next one repeats.
+    ``factor``: what the network's sizes must divide by; smaller volumes are padded to it with air (0).
+    """
+    size = image.shape[2:]
+    padding = [-n % factor for n in size]
+    padded = np.pad(image, [(0, 0), (0, 0), *((0, n) for n in padding)]) if any(padding) else image
+    whole = padded.shape[2:]
+    window = tuple(min(w, n) for w, n in zip(window, whole, strict=True))
+    logits = network(padded) if window == whole else _blended(padded, network, window, overlap)
+    return logits[..., : size[0], : size[1], : size[2]]
+
+
+def _blended(image: np.ndarray, network: Callable, window: tuple[int, ...], overlap: float) -> np.ndarray:
+    whole = image.shape[2:]
+    places = product(*(starts(n, w, overlap) for n, w in zip(whole, window, strict=True)))
+    weight = importance(window)
+    weights = np.zeros(whole, np.float32)
+    total: np.ndarray | None = None
+    for place in places:
+        here = tuple(slice(start, start + n) for start, n in zip(place, window, strict=True))
+        logits = network(image[(..., *here)])
+        if total is None:
+            total = np.zeros((1, logits.shape[1], *whole), np.float32)
+        for part, found in zip(total[0], logits[0], strict=True):
+            # Channel by channel: all of them at once are hundreds of MB.
+            part[here] += found * weight
+        weights[here] += weight
+    for part in total[0]:
+        part /= weights
+    return total
+
+
+def starts(size: int, window: int, overlap: float) -> list[int]:
+    """Where windows begin along an axis, so that they cover it; the last one ends with it."""
+    step = max(1, int(window * (1 - overlap))) if window < size else window
+    count = -(-max(0, size - window) // step) + 1
+    return [min(i * step, size - window) for i in range(count)]
+
+
+def importance(window: Sequence[int]) -> np.ndarray:
+    """Weights (D, H, W) float32 of a window's voxels, the most in its middle."""
+    axes = [np.exp(-((np.arange(n) - (n - 1) / 2) ** 2) / (2 * (SIGMA * n) ** 2)) for n in window]
+    weight = reduce(np.multiply.outer, axes).astype(np.float32)
+    return np.maximum(weight, max(weight[weight > 0].min(), LEAST))
