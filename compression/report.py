@@ -1,0 +1,154 @@
+"""The report of a chain: JSON, Markdown and figures from the steps that are done, with the published figures beside.
+
+``python -m oarseg.compression.report FOLDER`` writes it anew; ``--measure`` takes time and memory again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from oarseg.compression.figures import EDGES, write_figures
+from oarseg.compression.report_text import markdown
+from oarseg.compression.stages import STAGES, START
+from oarseg.compression.steps import FACTS, RECIPE, WEIGHTS, read
+from oarseg.errors import ConfigError, OarsegError
+from oarseg.evaluation.scores import write_whole
+from oarseg.training.weights import read_state
+
+PUBLISHED = Path(__file__).resolve().parent / "published.json"
+JSON, MARKDOWN, COSTS = "report.json", "report.md", "costs.json"
+
+
+def write_report(root: Path, measure: bool = False) -> Path:
+    """Write ``report.json``, ``report.md`` and the figures into a chain's folder; returns the Markdown's path.
+
+    ``measure``: take time and memory of the network before and after the removal, where they are not known yet and
+    both are there. Raises ConfigError where no step is done.
+    """
+    steps = finished(root)
+    if not steps:
+        raise ConfigError(f"{root} holds no finished step of a compression chain; run it first")
+    content = {
+        "steps": steps,
+        "costs": _costs(root, steps, measure),
+        "layers": layers(root, steps),
+        "histograms": histograms(root, steps),
+        "published": published(root),
+    }
+    write_whole(root / JSON, json.dumps(content, indent=1) + "\n")
+    figures = write_figures(root, content)
+    write_whole(root / MARKDOWN, markdown(content, figures))
+    return root / MARKDOWN
+
+
+def published(root: Path) -> dict | None:
+    """The published figures, which are of stage 1; None for a chain of stage 2, whose training names its organ."""
+    recipe = read(root / RECIPE)
+    if recipe is not None and any(key.split("::")[0] == "organ" for key in recipe["settings"]):
+        return None
+    return json.loads(PUBLISHED.read_text(encoding="utf-8"))
+
+
+def finished(root: Path) -> list[dict]:
+    """The steps that are done, in the chain's order: ``stage``, ``name``, ``settings``, ``results``."""
+    found = []
+    for stage in (START.stage, *STAGES):
+        rows = []
+        for path in (root / stage).glob(f"*/{FACTS}"):
+            facts = read(path)
+            if "results" in facts:
+                rows.append({"stage": stage, "name": path.parent.name, **facts})
+        found += sorted(rows, key=_order)
+    return found
+
+
+def layers(root: Path, steps: list[dict]) -> list[dict]:
+    """Parameters of every layer: at the start, and (nonzero) in what the last done stage before the levels has left."""
+    begin = _parameters(root, START.stage, START.name)
+    kept = {step["settings"]["begins_with"] for step in steps if step["stage"] == "levels"}
+    stages = {step["stage"]: step for step in steps if step["stage"] in ("remove", "threshold")}
+    for step in steps:
+        # Of several thresholds, the one that the levels begin with.
+        if step["stage"] == "threshold" and step["results"]["weights_sha256"] in kept:
+            stages["threshold"] = step
+    rows = [{"layer": name, "start": total} for name, (total, _) in begin.items()]
+    for stage, step in stages.items():
+        found = _parameters(root, stage, step["name"])
+        for row in rows:
+            row[stage] = found[row["layer"]][stage == "threshold"]
+    return rows
+
+
+def histograms(root: Path, steps: list[dict]) -> dict[str, list[int]]:
+    """How many kernel weights lie between each two of ``EDGES`` after the last step of each stage, by step.
+
+    Weights beyond are counted at the ends.
+    """
+    found = {}
+    for step in {step["stage"]: step for step in steps}.values():
+        state = read_state(root / step["stage"] / step["name"] / WEIGHTS)
+        values = np.concatenate([value.float().numpy().ravel() for value in state.values() if value.ndim == 5])
+        counts = np.histogram(np.clip(values, EDGES[0], EDGES[-1]), EDGES)[0]
+        found[f"{step['stage']} {step['name']}"] = counts.tolist()
+    return found
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the report of a chain's folder anew."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("folder", type=Path, help="output_dir of a compression chain")
+    parser.add_argument("--measure", action="store_true", help="take time and memory again")
+    args = parser.parse_args(argv)
+    try:
+        if args.measure:
+            (args.folder / COSTS).unlink(missing_ok=True)
+        print(write_report(args.folder, args.measure))
+    except OarsegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _costs(root: Path, steps: list[dict], measure: bool) -> dict:
+    """What was measured, or is now; empty where the network is no UNet3d or has not been cut yet."""
+    path = root / COSTS
+    if path.is_file():
+        return json.loads(path.read_text(encoding="utf-8"))
+    cut = next((step for step in steps if step["stage"] == "remove"), None)
+    if not measure or cut is None:
+        return {}
+    from oarseg.compression.measure import costs
+
+    models = {"start": root / START.stage / START.name / WEIGHTS, "remove": root / "remove" / cut["name"] / WEIGHTS}
+    size = tuple(steps[0]["results"]["size"])
+    found = {"size": list(size), "networks": costs(models, size)}
+    write_whole(path, json.dumps(found, indent=1) + "\n")
+    return found
+
+
+def _order(step: dict) -> tuple:
+    settings = step["settings"]
+    return (str(settings.get("scheme", "")), *(settings.get(key, 0) for key in ("ratio", "threshold", "levels")))
+
+
+def _parameters(root: Path, stage: str, name: str) -> dict[str, tuple[int, int]]:
+    """Number of trained values, and how many are not zero, of every layer by name."""
+    state: Mapping[str, Tensor] = read_state(root / stage / name / WEIGHTS)
+    found: dict[str, tuple[int, int]] = {}
+    for key, value in state.items():
+        layer, _, kind = key.rpartition(".")
+        if kind in ("weight", "bias"):
+            total, some = found.get(layer, (0, 0))
+            found[layer] = (total + value.numel(), some + int((value != 0).sum()))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())
