@@ -5,27 +5,34 @@ from __future__ import annotations
 from string import Template
 
 from oarseg.bundles.metadata import description, task
+from oarseg.bundles.provenance import is_shipped, provenance, stored_scores
 from oarseg.bundles.spec import TEMPLATES, BundleSpec
 from oarseg.bundles.training_log import TRAINED
-from oarseg.evaluation.results import results_table, validation_summary
+from oarseg.evaluation.results import results_table
 
 
 def card(spec: BundleSpec, checksum: str | None) -> str:
     """Markdown, filled from the table, the weights' checksum and the stored validation results."""
+    known = provenance(spec, checksum)
     return Template(_template("card.md")).substitute(
         name=spec.name,
         task=task(spec),
         description=description(spec),
         network=_network(spec),
-        training=_training(spec),
+        notice=known.notice,
+        training=_training(spec, checksum),
+        data=known.data,
+        validation=known.validation,
         evaluation=_evaluation(spec),
+        limits=known.limits,
         needs=_needs(spec),
-        checksum=checksum or "no weights yet",
+        weights=_weights(spec, checksum),
     )
 
 
-def data_license() -> str:
-    return _template("data_license.txt")
+def data_license(spec: BundleSpec, checksum: str | None) -> str:
+    """What is known of the data behind the weights, for ``docs/data_license.txt``."""
+    return _template("data_license.txt") if is_shipped(spec.site) else provenance(spec, checksum).data + "\n"
 
 
 def _template(name: str) -> str:
@@ -51,16 +58,32 @@ def _network(spec: BundleSpec) -> str:
     return f"Stage 1: {stage1} Stage 2: a 3D U-Net an organ, base widths: {widths}."
 
 
-def _training(spec: BundleSpec) -> str:
+def _training(spec: BundleSpec, checksum: str | None) -> str:
+    if not is_shipped(spec.site):
+        return "See Data." if checksum else "Not trained."
     if spec.kind == "two_stage":
         return "The nine networks of the localizer's and the organs' bundles, put together unchanged; see their cards."
     return TRAINED.get(spec.organ.key if spec.organ else "localizer", "Not trained yet.")
 
 
+def _weights(spec: BundleSpec, checksum: str | None) -> str:
+    if not checksum:
+        return "There are none yet; `oarseg bundles weights` puts trained ones into `models/model.pt`."
+    licence = " Apache License 2.0." if is_shipped(spec.site) else ""
+    return f"`models/model.pt`: state dict of tensors, half precision, SHA-256 `{checksum}`.{licence}"
+
+
 def _evaluation(spec: BundleSpec) -> str:
+    if not is_shipped(spec.site):
+        return "No validation results are stored."
+    source = "The figures come from `python -m oarseg.evaluation.score`, case by case in `evaluation/results`."
+    return f"{_scores(spec)}\n\n{source}"
+
+
+def _scores(spec: BundleSpec) -> str:
     if spec.organ is None:
         return results_table(spec.site)
-    one, two = validation_summary("stage1"), validation_summary("two_stage")
+    one, two = stored_scores(spec.site, "stage1"), stored_scores(spec.site, "two_stage")
     key = spec.organ.key
     if key not in two:
         return "No validation results are stored yet."

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 from oarseg._version import __version__
+from oarseg.bundles.provenance import provenance, stored_scores
 from oarseg.bundles.spec import BundleSpec
-from oarseg.evaluation.results import validation_summary
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-REFERENCES = [
-    "Cicek et al. 3D U-Net: learning dense volumetric segmentation from sparse annotation. MICCAI 2016.",
-    "Zhu et al. AnatomyNet: deep learning for fast and fully automated whole-volume segmentation of head and neck "
-    "anatomy. Med. Phys. 46, 2019.",
-    "Babier et al. OpenKBP: the open-access knowledge-based planning grand challenge and dataset. Med. Phys. 48, 2021.",
-    "Nikolov et al. Clinically applicable segmentation of head and neck anatomy for radiotherapy. J. Med. Internet "
-    "Res. 23, 2021.",
-]
-CHANGELOG = {"0.1.0": "first weights, trained on 94 head-and-neck planning CTs"}
-
-
 def metadata(spec: BundleSpec, checksum: str | None) -> dict:
     """The metadata of one bundle; ``checksum``: SHA-256 of its weights, or None while there are none."""
+    known = provenance(spec, checksum)
     content = {
         "schema": SCHEMA,
         "name": spec.name,
         "version": __version__,
-        "changelog": CHANGELOG,
+        "changelog": {__version__: known.change},
         "monai_version": "1.6.1",
         "pytorch_version": "2.13.0",
         "numpy_version": "2.4.6",
@@ -41,14 +31,14 @@ def metadata(spec: BundleSpec, checksum: str | None) -> dict:
         "description": description(spec),
         "authors": "oarseg contributors",
         "copyright": "Copyright (c) oarseg contributors",
-        "data_source": "OpenKBP (MIT), eyes and optic nerves of three cases from tcia-ct-scan-dataset (CC BY 4.0)",
+        "data_source": known.data_source,
         "data_type": "nifti or DICOM series",
         "image_classes": "single channel CT in HU",
         "label_classes": "label values of configs/site.json",
         "pred_classes": "label values of configs/site.json",
         "eval_metrics": eval_metrics(spec),
         "intended_use": "Research only. Not a medical device; not for clinical use.",
-        "references": REFERENCES,
+        "references": list(known.references),
         "network_data_format": network_data_format(spec),
     }
     if checksum:
@@ -70,7 +60,7 @@ def description(spec: BundleSpec) -> str:
     if spec.kind == "organ":
         return (
             f"Stage 2 for the {spec.organ.title}: a 3D U-Net that segments it inside the enlarged box which stage 1 "
-            "(hn_ct_localizer) puts around it, cut out of the original image."
+            f"({spec.site.prefix}_localizer) puts around it, cut out of the original image."
         )
     if spec.kind == "localizer":
         return "Stage 1: one 3D U-Net at constant spacing that finds all organs at once and gives a box around each."
@@ -79,7 +69,7 @@ def description(spec: BundleSpec) -> str:
 
 def eval_metrics(spec: BundleSpec) -> dict[str, float]:
     """Mean validation Dice by organ, as ``evaluate.json`` reports it; empty before there is an evaluation."""
-    summary = validation_summary("stage1" if spec.kind == "localizer" else "two_stage")
+    summary = stored_scores(spec.site, "stage1" if spec.kind == "localizer" else "two_stage")
     keys = [spec.organ.key] if spec.organ else [o.key for o in spec.site.organs]
     return {f"{key}_dice": round(summary[key].mean, 4) for key in keys if key in summary}
 

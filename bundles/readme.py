@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from oarseg.bundles.provenance import is_shipped
 from oarseg.evaluation.results import results_table
 from oarseg.sites import Site
 
@@ -12,8 +13,11 @@ MARKS = re.compile(r"(<!-- results:begin -->\n).*?(<!-- results:end -->)", re.DO
 
 
 def sync_readme(site: Site, readme: Path, check: bool = False) -> bool:
-    """Whether the table between the marks of ``readme`` differed; written unless ``check``. False without one."""
-    if not readme.is_file():
+    """Whether the table between the marks of ``readme`` differed; written unless ``check``. False without one.
+
+    The table is the shipped site's: another one leaves the file alone.
+    """
+    if not is_shipped(site) or not readme.is_file():
         return False
     text = readme.read_text(encoding="utf-8")
     table = results_table(site)

@@ -11,40 +11,67 @@ from pathlib import Path
 
 from oarseg.bundles.card import card, data_license
 from oarseg.bundles.metadata import metadata
+from oarseg.bundles.provenance import is_shipped
 from oarseg.bundles.readme import sync_readme
 from oarseg.bundles.spec import TEMPLATES, BundleSpec, bundle_specs
+from oarseg.errors import ConfigError
 from oarseg.sites import Site
-from oarseg.sites.table import FOLDER as SITES
 from oarseg.training.weights import FILE, sha256
 
 CONFIGS = ("train.json", "evaluate.json", "inference.json")
+# Transforms of train.json that another site has otherwise, see train_config.
+MIRROR, INDICES = "oarseg.transforms.RandMirrord", "ClassesToIndicesd"
 
 
 def render(spec: BundleSpec, folder: Path) -> dict[str, bytes]:
     """The files of a bundle by path within it. ``folder`` is looked at for its weights, whose checksum is told."""
     template = TEMPLATES / spec.kind
     files = {f"configs/{name}": (template / name).read_bytes() for name in CONFIGS}
-    for name in ("multi_gpu_train.json", "logging.conf"):
+    if not is_shipped(spec.site):
+        files["configs/train.json"] = _json(train_config(json.loads(files["configs/train.json"]), spec.site))
+    # The nine networks of the two-stage bundle are compressed in their own.
+    own = () if spec.kind == "two_stage" else ("compress.json",)
+    for name in ("multi_gpu_train.json", "logging.conf", *own):
         files[f"configs/{name}"] = (TEMPLATES / "common" / name).read_bytes()
-    files["configs/site.json"] = (SITES / f"{spec.site.site}.json").read_bytes()
+    files["configs/site.json"] = spec.site.path.read_bytes()
     if spec.organ:
         files["configs/organ.json"] = _json({"key": spec.organ.key})
     weights = folder / FILE
     checksum = sha256(weights) if weights.is_file() else None
     files["configs/metadata.json"] = _json(metadata(spec, checksum))
     files["docs/README.md"] = card(spec, checksum).encode()
-    files["docs/data_license.txt"] = data_license().encode()
+    files["docs/data_license.txt"] = data_license(spec, checksum).encode()
     files["LICENSE"] = (TEMPLATES / "common" / "LICENSE").read_bytes()
     return files
+
+
+def train_config(config: dict, site: Site) -> dict:
+    """The template's train config for another site: its data, and what only holds for head and neck left out.
+
+    Crops are drawn around organs of air (lungs, a rectum with gas) as around others, not in tissue alone. Where no
+    patient has the mirror image, nothing is mirrored: an organ's config has a switch for it, which also keeps cases of
+    the other side out; the others lose the transform.
+    """
+    train = dict(config["train"])
+    train["deterministic_transforms"] = [
+        {k: v for k, v in t.items() if t["_target_"] != INDICES or not k.startswith("image_")}
+        for t in train["deterministic_transforms"]
+    ]
+    if not site.symmetric and "mirrored" not in config:
+        train["random_transforms"] = [t for t in train["random_transforms"] if t["_target_"] != MIRROR]
+    switch = {} if site.symmetric or "mirrored" not in config else {"mirrored": False}
+    return config | {"dataset_dir": f"data/{site.prefix}", "train": train} | switch
 
 
 def sync(site: Site, root: Path, check: bool = False) -> list[str]:
     """Render all bundles of ``site`` below ``root`` and the table of the README beside it.
 
     Returns the paths (relative to ``root``) that differed; with ``check`` nothing is written.
+    Raises ConfigError, with nothing written, where two bundles would have one name or one is another site's.
     """
-    changed = []
-    for spec in bundle_specs(site):
+    changed, specs = [], bundle_specs(site)
+    _check_names(specs, root)
+    for spec in specs:
         folder = root / spec.name
         for name, content in render(spec, folder).items():
             path = folder / name
@@ -57,6 +84,31 @@ def sync(site: Site, root: Path, check: bool = False) -> list[str]:
     if sync_readme(site, root.parent / "README.md", check):
         changed.append("../README.md")
     return changed
+
+
+def untrained(site: Site, root: Path) -> list[str]:
+    """Names of the bundles of ``site`` below ``root`` that have no weights, of those that are there."""
+    names = [spec.name for spec in bundle_specs(site) if (root / spec.name).is_dir()]
+    return [name for name in names if not (root / name / FILE).is_file()]
+
+
+def _check_names(specs: list[BundleSpec], root: Path) -> None:
+    names = [spec.name for spec in specs]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ConfigError(f"two bundles would be called {min(twice)}; change organ_bundles or a key in the site table")
+    for spec in specs:
+        other = _site_of(root / spec.name)
+        if other not in (None, spec.site.site):
+            told = f"{root / spec.name} is a bundle of site {other!r}, not of {spec.site.site!r}"
+            raise ConfigError(f"{told}; give another --root, or set organ_bundles and prefix in the site table")
+
+
+def _site_of(folder: Path) -> str | None:
+    """The site that a bundle folder belongs to; None where there is no (readable) bundle."""
+    try:
+        return json.loads((folder / "configs" / "site.json").read_text(encoding="utf-8"))["site"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _json(content: dict) -> bytes:

@@ -24,6 +24,6 @@ def bundle_specs(site: Site) -> list[BundleSpec]:
     """All bundles of a site: the localizer, one an organ, and both stages chained."""
     return [
         BundleSpec(f"{site.prefix}_localizer", "localizer", site),
-        *(BundleSpec(f"{organ.key}_ct_segmentation", "organ", site, organ) for organ in site.organs),
+        *(BundleSpec(site.organ_bundles.format(key=o.key), "organ", site, o) for o in site.organs),
         BundleSpec(f"{site.prefix}_two_stage", "two_stage", site),
     ]

@@ -11,17 +11,20 @@ HELP = "render the bundles from the organ table (sync), or put trained weights i
 ORDER = 40
 EXAMPLES = """  oarseg bundles sync                 write what differs
   oarseg bundles sync --check         exit 1 if a bundle differs from the table and the templates
+  oarseg bundles sync --site thorax --root my_bundles       another site's bundles (without weights)
+  oarseg bundles sync --site my_site.json --root my_bundles
   oarseg bundles weights brainstem_ct_segmentation runs/brainstem_ct_segmentation/model.pt
   oarseg bundles weights eye_right_ct_segmentation runs/eye_left_ct_segmentation/model.pt --mirror
   oarseg bundles weights mandible_ct_segmentation runs/phase1/model.pt runs/phase2/model.pt   their mean
   oarseg bundles weights hn_ct_two_stage   put the other nine bundles' weights together
 """
+SITE = "body site, or the path of its JSON table (default: head_neck)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
     sync = actions.add_parser("sync", help="render all bundles of a site")
-    sync.add_argument("--site", default="head_neck", help="site table (default: head_neck)")
+    sync.add_argument("--site", default="head_neck", help=SITE)
     sync.add_argument("--root", type=Path, help="folder of the bundles (default: the installed ones)")
     sync.add_argument("--check", action="store_true", help="write nothing; exit 1 where something differs")
     weights = actions.add_parser("weights", help="put weights into a bundle, half precision, and tell their checksum")
@@ -31,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="trained weights, of several the mean; none for the two-stage bundle",
     )  # fmt: skip
     weights.add_argument("--mirror", action="store_true", help="flip the kernels: the other side's network")
-    weights.add_argument("--site", default="head_neck", help="site table (default: head_neck)")
+    weights.add_argument("--site", default="head_neck", help=SITE)
     weights.add_argument("--root", type=Path, help="folder of the bundles (default: the installed ones)")
 
 
@@ -44,15 +47,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _sync(site, root: Path, check: bool) -> int:
-    from oarseg.bundles.render import sync
+    from oarseg.bundles.render import sync, untrained
 
     changed = sync(site, root, check)
     for path in changed:
         print(("differs: " if check else "wrote: ") + path)
+    if missing := untrained(site, root):
+        print(f"without weights: {', '.join(missing)}")
     if not changed:
         print("the bundles are what the table and the templates say")
     elif check:
-        print("run: oarseg bundles sync", file=sys.stderr)
+        print("run: oarseg bundles sync, with the same --site and --root", file=sys.stderr)
     return 1 if check and changed else 0
 
 

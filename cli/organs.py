@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 
-from oarseg.sites import load_site
+from oarseg.bundles import FOLDER
+from oarseg.errors import ConfigError
+from oarseg.sites import Organ, Site, load_site
+from oarseg.sites.codes import segment_codes
 
 NAME = "organs"
 HELP = "list the organs that can be contoured"
 ORDER = 30
 EXAMPLES = """  oarseg organs
   oarseg organs --json
+  oarseg organs --site thorax
+  oarseg organs --site my_site.json       checks a table of your own
 """
 
 
@@ -26,11 +32,26 @@ def run(args: argparse.Namespace) -> int:
     """Print the table. Raises ConfigError for an unknown site."""
     site = load_site(args.site)
     if args.json:
-        print(json.dumps([asdict(organ) for organ in site.organs], indent=2))
+        print(json.dumps([asdict(organ) | {"snomed": _codes(organ)} for organ in site.organs], indent=2))
         return 0
     print(f"{'label':>5}  {'key':<20}{'TG-263 name':<16}{'colour':<10}usual volume")
     for organ in site.organs:
         low, high = organ.volume_cm3
         color = "#{:02x}{:02x}{:02x}".format(*organ.color)
         print(f"{organ.value:>5}  {organ.key:<20}{organ.name:<16}{color:<10}{low:g} to {high:g} cm3")
+    if not _has_weights(site):
+        told = "no weights are installed for this site, so nothing is contoured before you train it"
+        print(f"oarseg: note: {told}; see docs/new-site.md", file=sys.stderr)
     return 0
+
+
+def _codes(organ: Organ) -> dict | None:
+    try:
+        return asdict(segment_codes(organ.name))
+    except ConfigError:  # an organ of a table of one's own
+        return None
+
+
+def _has_weights(site: Site) -> bool:
+    folder = FOLDER / f"{site.prefix}_two_stage"
+    return (folder / "models" / "model.pt").is_file()

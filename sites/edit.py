@@ -7,19 +7,22 @@ import os
 from pathlib import Path
 
 from oarseg.errors import ConfigError
+from oarseg.sites.table import load_site
 
 
 def write_statistics(table: Path, key: str, mean: float, std: float) -> list[str]:
     """Set ``mean`` and ``std`` of ``key`` ("localizer" or an organ) in the JSON file ``table``; returns the rows.
 
-    An organ's twin gets the same: both are trained on both sides, mirrored.
-    Raises ConfigError where the table has no such row.
+    On a symmetric site an organ's twin gets the same: both are trained on both sides, mirrored.
+    Raises ConfigError where the table is none, or has no such row.
     """
+    symmetric = load_site(str(table)).symmetric
     content = json.loads(table.read_text(encoding="utf-8"))
     if key == "localizer":
         rows = {"localizer": content["localizer"]}
     else:
-        rows = {row["key"]: row for row in content["organs"] if key in (row["key"], row["mirror"])}
+        twins = {key} | {row["mirror"] for row in content["organs"] if row["key"] == key and symmetric}
+        rows = {row["key"]: row for row in content["organs"] if row["key"] in twins}
     if key not in rows:
         raise ConfigError(f"{table.name} has no row {key!r}")
     for row in rows.values():
@@ -31,7 +34,13 @@ def write_statistics(table: Path, key: str, mean: float, std: float) -> list[str
 
 
 def table_text(content: dict) -> str:
-    """JSON with one line for the localizer and one for each organ: a table that a person can read and compare."""
-    head = [f"  {json.dumps(k)}: {json.dumps(v)}," for k, v in content.items() if k != "organs"]
-    rows = ",\n".join(f"    {json.dumps(row)}" for row in content["organs"])
-    return "\n".join(["{", *head, '  "organs": [', rows, "  ]", "}"]) + "\n"
+    """JSON with one line for the localizer and one for each source and organ, for a person to read and compare."""
+    lines = []
+    for name in (*(n for n in content if n != "organs"), "organs"):
+        value = content[name]
+        if name in ("organs", "sources"):
+            rows = ",\n".join(f"    {json.dumps(row, ensure_ascii=False)}" for row in value)
+            lines.append(f'  "{name}": [\n{rows}\n  ]')
+        else:
+            lines.append(f"  {json.dumps(name)}: {json.dumps(value, ensure_ascii=False)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"

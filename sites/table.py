@@ -7,15 +7,20 @@ Millimetres throughout.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from oarseg.errors import ConfigError
+from oarseg.sites.check import problems
+from oarseg.sites.fields import build, flag, maybe, no_duplicates, number, several, text, whole
 
 Triple = tuple[float, float, float]
 FOLDER = Path(__file__).resolve().parent
+# Beside the tables: no site, but the SNOMED CT codes of the organs of all of them (see ``oarseg.sites.codes``).
+CODES = "snomed.json"
+# A table of 254 organs with all its fields is a tenth of this; more is no table.
+MAX_BYTES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,8 @@ class Organ:
     ``name``: TG-263 name. ``mirror``: key of the same organ on the other side, or None. ``grid``: stage-2 voxels.
     ``margin_mm``: added on each side of the stage-1 box. ``field_mm``: the least size of the crop, so that an organ is
     seen at one scale unless its box needs more. ``volume_cm3``: plausible range; outside it the user is warned.
+    ``extent_mm``: the largest usual size of its box, which the field is checked against. ``one_piece``: False for an
+    organ that is seen in several pieces, such as loops of bowel.
     """
 
     key: str
@@ -56,17 +63,30 @@ class Organ:
     base_width: int
     mean: float
     std: float
+    extent_mm: Triple | None = None
+    one_piece: bool = True
 
 
 @dataclass(frozen=True)
 class Site:
-    """A body site: its localizer and its organs, in order of label value."""
+    """A body site: its localizer and its organs, in order of label value.
+
+    ``prefix``: what its bundles' names begin with. ``organ_bundles``: name of an organ's bundle, with ``{key}``.
+    ``symmetric``: a mirrored patient is a plausible one (False where heart or liver are seen), so that training mirrors
+    and both sides share one network. ``data``: what the weights were trained on, for cards. ``sources``: where the
+    sizes come from. ``path``: the file it was read from.
+    """
 
     site: str
     prefix: str
     title: str
     localizer: Localizer
     organs: tuple[Organ, ...]
+    organ_bundles: str = "{key}_ct_segmentation"
+    symmetric: bool = True
+    data: str | None = None
+    sources: tuple[str, ...] = ()
+    path: Path | None = field(default=None, compare=False)
 
     def organ(self, key: str) -> Organ:
         """The row of ``key``. Raises ConfigError with the keys that exist."""
@@ -102,48 +122,70 @@ def mirror_pairs(organs: Sequence[Organ]) -> list[tuple[int, int]]:
     return [(o.value, values[o.mirror]) for o in organs if o.mirror and o.value < values[o.mirror]]
 
 
+TRIPLE, SIZES = several(number, 3), several(whole, 3)
+NETWORK = {"base_width": whole, "mean": number, "std": number}
+LOCALIZER = {"spacing_mm": TRIPLE, "window": SIZES, "train_crop": SIZES} | NETWORK
+ORGAN = {
+    "key": text, "value": whole, "name": text, "title": text, "mirror": maybe(text), "color": SIZES, "grid": SIZES,
+    "field_mm": TRIPLE, "margin_mm": TRIPLE, "volume_cm3": several(number, 2), "extent_mm": maybe(TRIPLE),
+    "one_piece": flag,
+} | NETWORK  # fmt: skip
+SITE = {
+    "site": text, "prefix": text, "title": text, "organ_bundles": text, "symmetric": flag, "data": maybe(text),
+    "sources": several(text), "localizer": lambda row: row, "organs": lambda rows: rows,
+}  # fmt: skip
+
+
 def load_site(name: str = "head_neck") -> Site:
     """Read ``sites/<name>.json`` (or the JSON file that ``name`` is a path of).
 
-    Raises ConfigError where the table is missing, malformed, or contradicts itself.
+    Raises ConfigError where the table is missing, unreadable, malformed, or contradicts itself.
     """
     path = Path(name) if str(name).endswith(".json") else FOLDER / f"{name}.json"
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-        localizer = Localizer(**_tuples(raw["localizer"]))
-        organs = tuple(Organ(**_tuples(row)) for row in raw["organs"])
-        site = Site(raw["site"], raw["prefix"], raw["title"], localizer, organs)
-    except FileNotFoundError as error:
-        known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.json")))
-        raise ConfigError(f"no site table {path.name}; known sites: {known}") from error
-    except (json.JSONDecodeError, KeyError, TypeError, UnicodeDecodeError) as error:
+        site = _parse(_read(path), path)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ConfigError(f"no site table {path.name}; known sites: {', '.join(known_sites())}") from error
+    except OSError as error:
+        raise ConfigError(f"site table {path.name} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"site table {path.name} is malformed: {error}") from error
-    _check(site, path.name)
+    if found := problems(site):
+        raise ConfigError(f"site table {path.name}: " + "; ".join(found))
     return site
 
 
-def _tuples(row: dict) -> dict:
-    return {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()}
+def known_sites() -> list[str]:
+    """Names of the tables that come with oarseg."""
+    return sorted(path.stem for path in FOLDER.glob("*.json") if path.name != CODES)
 
 
-def _check(site: Site, where: str) -> None:
-    keys = [o.key for o in site.organs]
-    problems = []
-    if [o.value for o in site.organs] != list(range(1, len(keys) + 1)):
-        problems.append("label values must be 1, 2, 3, ... in order")
-    for field in ("key", "name", "color"):
-        seen = [getattr(o, field) for o in site.organs]
-        if len(set(seen)) != len(seen):
-            problems.append(f"two organs share one {field}")
-    for organ in site.organs:
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", organ.key):
-            problems.append(f"{organ.key!r}: a key is lower-case letters, digits and underscores")
-        if organ.mirror and (organ.mirror not in keys or site.organ(organ.mirror).mirror != organ.key):
-            problems.append(f"{organ.key}: mirror must name an organ that names it back")
-        if any(g % 8 for g in organ.grid):
-            problems.append(f"{organ.key}: grid must divide by 8 (three poolings)")
-    if problems:
-        raise ConfigError(f"site table {where}: " + "; ".join(problems))
+def _read(path: Path) -> object:
+    with open(path, encoding="utf-8") as file:
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise ValueError(f"more than {MAX_BYTES // 1000} kB, expected a table of organs")
+    return json.loads(content, object_pairs_hook=no_duplicates)
+
+
+def _parse(raw: object, path: Path) -> Site:
+    site = build(
+        dict, raw, SITE, ("organ_bundles", "symmetric", "data", "sources"), "the table", path=path.resolve()
+    )  # fmt: skip
+    if not isinstance(site["organs"], list):
+        raise ValueError("organs must be a list of objects")
+    site["localizer"] = build(Localizer, site["localizer"], LOCALIZER, (), "localizer")
+    site["organs"] = tuple(
+        build(Organ, row, ORGAN, ("extent_mm", "one_piece"), _where(number, row))
+        for number, row in enumerate(site["organs"], start=1)
+    )
+    return Site(**site)
+
+
+def _where(number: int, row: object) -> str:
+    """What a row is called in messages: by its key where it has one."""
+    key = row.get("key") if isinstance(row, dict) else None
+    return f"organ {key!r}" if isinstance(key, str) and len(key) < 40 else f"organ {number}"
 
 
 def load_organ(configs: str | Path) -> Organ:

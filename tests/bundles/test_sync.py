@@ -10,6 +10,7 @@ import pytest
 from oarseg.bundles.render import sync
 from oarseg.cli import main
 from oarseg.sites import load_site
+from oarseg.sites.table import FOLDER as SITES
 
 SHARED = ("train.json", "evaluate.json", "inference.json", "multi_gpu_train.json", "logging.conf", "site.json")
 
@@ -54,14 +55,11 @@ def test_every_bundle_has_what_the_zoo_requires(name: str, shipped: Path) -> Non
         json.loads(config.read_text(encoding="utf-8"))
 
 
-def test_a_new_organ_is_a_new_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from oarseg.bundles import render
-
-    raw = json.loads((render.SITES / "head_neck.json").read_text(encoding="utf-8"))
+def test_a_new_organ_is_a_new_row(tmp_path: Path) -> None:
+    raw = json.loads((SITES / "head_neck.json").read_text(encoding="utf-8"))
     new = {"key": "larynx", "value": 9, "name": "Larynx", "title": "larynx", "color": [1, 2, 3], "mirror": None}
     raw["organs"].append(raw["organs"][0] | new)
     (tmp_path / "head_neck.json").write_text(json.dumps(raw), encoding="utf-8")
-    monkeypatch.setattr(render, "SITES", tmp_path)
     changed = sync(load_site(str(tmp_path / "head_neck.json")), tmp_path / "bundles")
     assert "larynx_ct_segmentation/configs/metadata.json" in changed
     meta = json.loads((tmp_path / "bundles/hn_ct_localizer/configs/metadata.json").read_text(encoding="utf-8"))

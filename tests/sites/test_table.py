@@ -42,8 +42,8 @@ def test_small_organs_weigh_more() -> None:
 def test_unknown_names_tell_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="brainstem, eye_left"):
         load_site().organ("heart")
-    with pytest.raises(ConfigError, match="known sites: head_neck"):
-        load_site("thorax")
+    with pytest.raises(ConfigError, match="no site table elbow.json; known sites: .*head_neck, .*thorax"):
+        load_site("elbow")
 
 
 def table(tmp_path: Path, change: Callable[[dict], object]) -> str:
@@ -63,21 +63,125 @@ def table(tmp_path: Path, change: Callable[[dict], object]) -> str:
         (lambda raw: raw["organs"][1].update(mirror="heart"), "eye_left: mirror"),
         (lambda raw: raw["organs"][0].update(grid=[60, 64, 64]), "divide by 8"),
         (lambda raw: raw["organs"][0].update(key="Brain Stem"), "lower-case"),
-        (lambda raw: raw["organs"][0].pop("color"), "malformed"),
-        (lambda raw: raw["organs"][0].update(extra=1), "malformed"),
-        (lambda raw: raw.pop("localizer"), "malformed"),
-        (lambda raw: raw.update(organs=5), "malformed"),
+        (lambda raw: raw["organs"][0].update(key="localizer"), "localizer: this key has another meaning"),
+        (lambda raw: raw["organs"][1].update(name="Brainstem"), "share one name: Brainstem"),
+        (lambda raw: raw["organs"][1].update(title="brainstem"), "share one title: brainstem"),
+        (lambda raw: raw["organs"][0].update(name="Brainstem_and_more"), "TG-263 name: .* at most 16"),
+        (lambda raw: raw["organs"][0].update(name="Brain stem"), "TG-263 name"),
+        (lambda raw: raw["organs"][0].update(name="Brainstem_L"), "brainstem: mirror must name .* says a side"),
+        (lambda raw: raw["organs"][0].update(mirror="brainstem"), "names it back"),
+        (lambda raw: raw["organs"][1].update(name="Oculus_L"), "Eye_R must be called as Oculus_L"),
+        (lambda raw: swap(raw["organs"], "name", "Eye_L", "Eye_R"), "the key of Eye_R must end in _right"),
+        (lambda raw: raw["organs"][1].update(grid=[40, 32, 32]), "grid differs from eye_right's"),
+        (lambda raw: raw["organs"][0].update(color=[0, 0, 256]), "color .* 0 to 255"),
+        (lambda raw: raw["organs"][0].update(volume_cm3=[45, 10]), "volume_cm3"),
+        (lambda raw: raw["organs"][0].update(volume_cm3=[0, 10]), "volume_cm3"),
+        (lambda raw: raw["organs"][0].update(field_mm=[20, 80, 80]), "smaller than twice margin_mm: .24, 20, 20."),
+        (lambda raw: raw["organs"][0].update(extent_mm=[90, 80, 60]), r"twice margin_mm: \[114, 100, 80\]"),
+        (lambda raw: raw["organs"][0].update(extent_mm=[20, 20, 20]), r"does not fit into extent_mm .*\(8 cm3\)"),
+        (lambda raw: raw["organs"][0].update(field_mm=[112, 80, 800]), "coarser than the localizer's"),
+        (lambda raw: raw["organs"][0].update(margin_mm=[-1, 0, 0]), "must not be negative"),
+        (lambda raw: raw["organs"][0].update(grid=[0, 64, 64]), "grid .* must divide by 8"),
+        (lambda raw: raw["organs"][0].update(base_width=0), "brainstem: base_width 0"),
+        (lambda raw: raw["organs"][0].update(std=0), "brainstem: std 0 must be above 0"),
+        (lambda raw: raw["organs"][0].update(title="stem # 1"), "holds '#'"),
+        (lambda raw: raw["localizer"].update(std=-1), "localizer: std -1"),
+        (lambda raw: raw["localizer"].update(window=[70, 208, 208]), "localizer: window .* divide by 8"),
+        (lambda raw: raw["localizer"].update(train_crop=[80, 96, 80]), "train_crop .* fit into window"),
+        (lambda raw: raw["localizer"].update(spacing_mm=[0.0, 2.5, 2.5]), "localizer: spacing_mm"),
+        (lambda raw: raw.update(prefix="HN CT"), "prefix 'HN CT'"),
+        (lambda raw: raw.update(organ_bundles="all_of_them"), "organ_bundles 'all_of_them'"),
+        (lambda raw: raw.update(organ_bundles="../{key}"), "organ_bundles '../{key}'"),
+        (lambda raw: raw.update(organs=[]), "0 organs, expected 1 to 254"),
     ],
 )
 def test_contradictions(change: Callable, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message) as caught:
         load_site(table(tmp_path, change))
-    assert "odd.json" in str(caught.value)
+    assert str(caught.value).startswith("site table odd.json: ")
+
+
+def swap(rows: list[dict], field: str, one: str, other: str) -> None:
+    """Exchange two values of a field."""
+    for row in rows:
+        row[field] = {one: other, other: one}.get(row[field], row[field])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda raw: raw["organs"][0].pop("color"), "organ 'brainstem' lacks 'color'"),
+        (lambda raw: raw["organs"][0].update(extra=1), "organ 'brainstem' has the unknown field 'extra'"),
+        (lambda raw: raw["organs"][0].update(key=7), "organ 1: key is 7, expected a text"),
+        (lambda raw: raw["organs"][0].update(value=True), "value is True, expected a whole number"),
+        (lambda raw: raw["organs"][0].update(grid=[64, 64]), r"grid is \[64, 64\], expected 3 numbers"),
+        (lambda raw: raw["organs"][0].update(grid=[64, 64, 64.5]), "expected whole numbers"),
+        (lambda raw: raw["organs"][0].update(field_mm="wide"), "field_mm is 'wide', expected 3 numbers"),
+        (lambda raw: raw["organs"][0].update(mean="0.5"), "mean is '0.5', expected a number"),
+        (lambda raw: raw["organs"][0].update(std=float("nan")), "std is nan, expected a number"),
+        (lambda raw: raw["organs"][0].update(std=float("inf")), "std is inf, expected a number"),
+        (lambda raw: raw["organs"][0].update(base_width=10**400), "expected a whole number"),
+        (lambda raw: raw["organs"][0].update(one_piece="no"), "one_piece is 'no', expected true or false"),
+        (lambda raw: raw["organs"][0].update(title=" "), "title is ' ', expected a text"),
+        (lambda raw: raw["organs"][0].update(title="a\nb"), "expected a text of one line"),
+        (lambda raw: raw["organs"].insert(0, "heart"), "organ 1 is 'heart', expected an object"),
+        (lambda raw: raw.pop("localizer"), "the table lacks 'localizer'"),
+        (lambda raw: raw.update(localizer=None), "localizer is None, expected an object"),
+        (lambda raw: raw.update(organs=5), "organs must be a list"),
+        (lambda raw: raw.update(sources="a book"), "sources is 'a book', expected a list of texts"),
+        (lambda raw: raw.update(comment="x"), "the table has the unknown field 'comment'"),
+    ],
+)
+def test_malformed(change: Callable, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_site(table(tmp_path, change))
+    assert str(caught.value).startswith("site table odd.json is malformed: ")
+
+
+def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
+    def change(raw: dict) -> None:
+        raw["organs"][0].update(std=0)
+        raw["organs"][3].update(grid=[1, 2, 3])
+
+    with pytest.raises(ConfigError, match="brainstem: std .*; mandible: grid"):
+        load_site(table(tmp_path, change))
+
+
+def test_sides_of_an_asymmetric_site_may_differ(tmp_path: Path) -> None:
+    def change(raw: dict) -> None:
+        raw["symmetric"] = False
+        raw["organs"][1].update(grid=[40, 32, 32])
+
+    site = load_site(table(tmp_path, change))
+    assert site.organ("eye_left").grid != site.organ("eye_right").grid
 
 
 def test_no_json(tmp_path: Path) -> None:
     (tmp_path / "odd.json").write_text("{", encoding="utf-8")
     with pytest.raises(ConfigError, match="odd.json is malformed"):
+        load_site(str(tmp_path / "odd.json"))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "malformed"),
+        (b"[1, 2]", r"the table is \[1, 2\], expected an object"),
+        (b"\xff\xfe", "malformed"),
+        (b"[" * 100_000, "malformed"),
+        (b" " * 1_100_000, "more than 1000 kB"),
+        (b'{"site": "a", "site": "b"}', "the field 'site' stands twice"),
+    ],
+)
+def test_no_table(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "odd.json").write_bytes(content)
+    with pytest.raises(ConfigError, match=message):
+        load_site(str(tmp_path / "odd.json"))
+
+
+def test_a_folder_is_no_table(tmp_path: Path) -> None:
+    (tmp_path / "odd.json").mkdir()
+    with pytest.raises(ConfigError, match="site table odd.json cannot be read: Is a directory"):
         load_site(str(tmp_path / "odd.json"))
 
 
