@@ -8,10 +8,13 @@ labels lie in a folder of their own (see ``oarseg.datasets.silver``). Silver lab
 from __future__ import annotations
 
 import json
+import reprlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from oarseg.datasets.silver_list import SilverList, inside, read_silver
 from oarseg.errors import ConfigError, InputError
+from oarseg.text import printable
 
 IMAGES = (".nii.gz", ".nii", ".nrrd", ".nhdr")
 
@@ -70,17 +73,38 @@ def load_rows(root: Path, section: str) -> list:
 
 def _case(row: dict, root: Path, silver: bool, drawn: SilverList | None) -> dict:
     """One case; ``own`` are the organs that are not silver."""
-    try:
-        own, label, more = list(row["labelled"]), inside(root, row["label"]), []
-        if drawn:
-            if row["image"] in drawn.cases:
-                label, more = drawn.cases[row["image"]].label, drawn.cases[row["image"]].organs
-        elif silver and row.get("label_propagated"):
-            label, more = inside(root, row["label_propagated"]), row["propagated"]
-        labelled = own + [o for o in more if o not in own]
-        return {"image": str(inside(root, row["image"])), "label": str(label), "labelled": labelled, "own": own}
-    except (KeyError, TypeError) as error:
-        raise ConfigError(f"datalist row {row!r} lacks {error}") from error
+    own, label, image, more = _organs(row, "labelled"), inside(root, _path(row, "label")), _path(row, "image"), []
+    if drawn:
+        if image in drawn.cases:
+            label, more = drawn.cases[image].label, drawn.cases[image].organs
+    elif silver and row.get("label_propagated"):
+        label, more = inside(root, _path(row, "label_propagated")), _organs(row, "propagated")
+    labelled = own + [o for o in more if o not in own]
+    return {"image": str(inside(root, image)), "label": str(label), "labelled": labelled, "own": own}
+
+
+def _organs(row: dict, field: str) -> list[str]:
+    """A field that is a list of organ keys. Raises ConfigError for anything else, a single word too."""
+    value = _field(row, field)
+    if not isinstance(value, list) or not all(isinstance(key, str) for key in value):
+        told = f"{field!r} is {reprlib.repr(value)}, expected a list of organ keys such as [\"brainstem\"]"
+        raise ConfigError(f"datalist row {reprlib.repr(row)}: {told}")
+    return list(value)
+
+
+def _path(row: dict, field: str) -> str:
+    value = _field(row, field)
+    if not isinstance(value, str):
+        raise ConfigError(f"datalist row {reprlib.repr(row)}: {field!r} is {reprlib.repr(value)}, expected a file name")
+    return value
+
+
+def _field(row: dict, field: str) -> object:
+    if not isinstance(row, dict):
+        raise ConfigError(f"datalist row {reprlib.repr(row)} is no case; expected an object with 'image' and 'label'")
+    if field not in row:
+        raise ConfigError(f"datalist row {reprlib.repr(row)} lacks {field!r}")
+    return row[field]
 
 
 def _repeated(cases: list[dict], wanted: set[str], times: int) -> list[dict]:
@@ -116,6 +140,25 @@ def output_name(meta: dict, saver: object = None) -> dict:
 
     MONAI takes what follows the last dot for an extension; of folders named by UIDs it would leave the same name.
     """
-    name = Path(meta["filename_or_obj"]).name
-    stem = next((name.removesuffix(end) for end in IMAGES if name.endswith(end)), name)
-    return {"subject": stem.replace(".", "_"), "idx": None}
+    return {"subject": _stem(meta["filename_or_obj"]).replace(".", "_"), "idx": None}
+
+
+def case_name(image: str | Path) -> str:
+    """What a case is called in tables, messages and files of scores: its image's name, dots and all, printable."""
+    return printable(_stem(image))
+
+
+def case_names(images: Sequence[str | Path]) -> list[str]:
+    """The name of each case. Raises InputError where two would have one."""
+    names: dict[str, Path] = {}
+    for image in map(Path, images):
+        name = case_name(image)
+        if name in names:
+            raise InputError(f"two images are called {name!r}: {names[name]} and {image}; rename one")
+        names[name] = image
+    return list(names)
+
+
+def _stem(image: str | Path) -> str:
+    name = Path(image).name
+    return next((name.removesuffix(end) for end in IMAGES if name.endswith(end)), name)

@@ -13,6 +13,7 @@ never score.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 import zlib
@@ -56,7 +57,8 @@ def make_silver(
     earlier = read_silver(former) if former else _propagated(dataset, section)
     if earlier.section != section:
         raise ConfigError(f"{former} holds silver labels for section {earlier.section!r}, not for {section!r}")
-    claim(out, source | {"section": section, "organs": sorted(organs), "former": earlier.round})
+    drawn_from = {"dataset": _hash(dataset / "dataset.json"), "section": section, "organs": sorted(organs)}
+    claim(out, source | drawn_from | {"former": earlier.round})
     draw_all(((Path(c["image"]), contour_files(out, name)) for name, c in cases.items()), make, jobs)
     verdicts, listed = {}, {}
     for name, case in cases.items():
@@ -71,6 +73,11 @@ def make_silver(
     # Last: where it stands, all that it names does.
     write_text(out / LIST, json.dumps(content, indent=1) + "\n")
     return verdicts
+
+
+def _hash(path: Path) -> str:
+    """Hex SHA-256 of a small file, which is there."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _cases(dataset: Path, section: str) -> dict[str, dict]:

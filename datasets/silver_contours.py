@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import multiprocessing
 import os
+import sys
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -12,10 +15,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
-from torch import Tensor, nn
+from nibabel.filebasedimages import ImageFileError
 from tqdm import tqdm
 
 from oarseg.errors import ConfigError, OutputError
+from oarseg.text import printable
 
 SOURCE = "source.json"
 STAGES = ("stage1", "stage2")
@@ -34,40 +38,37 @@ class Drawer:
 
     def __init__(self, bundle_root: str | None, device: str, organs: Sequence[str]) -> None:
         # Here, since a data set is otherwise below what runs networks.
-        from oarseg.inference import LocalizerInferer, Pipeline
+        from oarseg.inference import Pipeline
+        from oarseg.inference.two_stage import LOCALIZER
 
         self.pipeline = Pipeline(bundle_root, device, organs)
-        self.localizer = Remembering(self.pipeline.network.localizer)
-        self.pipeline.inferer.localizer = self.localizer
-        self.stage_one = LocalizerInferer(self.pipeline.site)
+        self.localizer = Remembering(self.pipeline.networks[LOCALIZER])
+        self.pipeline.networks = {**self.pipeline.networks, LOCALIZER: self.localizer}
 
-    @torch.no_grad()
     def __call__(self, image: Path, files: Sequence[Path]) -> None:
         """Write what stage 1 and both stages draw on the CT ``image`` to ``files``. Raises OarsegError."""
-        from oarseg.inference.pipeline import on_axes_of
         from oarseg.inference.read import read_image
 
         ct = read_image(image)
         self.localizer.passes.clear()
-        prepared = self.pipeline.prepare({"image": ct.tensor.clone()})["image"]
-        located = self.stage_one(prepared[None].to(self.pipeline.device), self.localizer)
-        first = on_axes_of(ct.affine, located.as_tensor()[0, 0], prepared)
-        second = self.pipeline.segment(ct.tensor).label
+        first, second = self.pipeline.stage_one(ct), self.pipeline.segment(ct).label
         for label, path in zip((first, second), files, strict=True):
             write_label(path, label, ct.affine)
 
 
-class Remembering(nn.Module):
-    """A network that computes what it has been asked before once: stage 1, which both label maps start from."""
+class Remembering:
+    """A network that computes what it has been asked before once: stage 1, which both label maps start from.
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
+    Arrays in, arrays out, as of ``Pipeline.networks``.
+    """
+
+    def __init__(self, network: Callable[[np.ndarray], np.ndarray]) -> None:
         self.network = network
-        self.passes: list[tuple[Tensor, Tensor]] = []
+        self.passes: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def forward(self, image: Tensor) -> Tensor:
+    def __call__(self, image: np.ndarray) -> np.ndarray:
         for asked, answer in self.passes:
-            if asked.shape == image.shape and torch.equal(asked, image):
+            if np.array_equal(asked, image):
                 return answer
         self.passes.append((image, self.network(image)))
         return self.passes[-1][1]
@@ -103,7 +104,7 @@ def claim(out: Path, source: dict) -> None:
     if path.exists():
         try:
             earlier = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ConfigError(f"{path} is damaged ({error}); give another folder") from error
         differs = sorted(key for key in source if not isinstance(earlier, dict) or earlier.get(key) != source[key])
         if differs:
@@ -114,8 +115,8 @@ def claim(out: Path, source: dict) -> None:
 
 
 def draw_all(work: Iterable[tuple[Path, list[Path]]], make: Callable[[], Draw], jobs: int) -> int:
-    """Draw every case whose files are not there yet, ``jobs`` at a time; returns how many were drawn."""
-    todo = [(image, files) for image, files in work if not all(f.is_file() for f in files)]
+    """Draw every case whose files are not there yet, or not whole, ``jobs`` at a time; returns how many were drawn."""
+    todo = [(image, files) for image, files in work if not all(map(_is_whole, files))]
     if not todo:
         return 0
     if jobs == 1:
@@ -132,6 +133,23 @@ def draw_all(work: Iterable[tuple[Path, list[Path]]], make: Callable[[], Draw], 
             pool.shutdown(cancel_futures=True)
             raise
     return len(todo)
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether a label map is there and can be read to its end; one that cannot is told of."""
+    if not file.is_file():
+        return False
+    try:
+        _ = np.asarray(nib.load(file).dataobj)
+        # nibabel stops before the end, where gzip's checksum lies.
+        with gzip.open(file) as stream:
+            while stream.read(1 << 20):
+                pass
+    except (OSError, EOFError, ValueError, ImageFileError, zlib.error) as error:
+        told = f"note: {file.parent.name}/{file.name} is not whole ({error}); it is drawn again"
+        tqdm.write(printable(told), file=sys.stderr)
+        return False
+    return True
 
 
 _drawer: list[Draw] = []

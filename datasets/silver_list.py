@@ -51,7 +51,7 @@ def read_silver(folder: str | Path) -> SilverList:
         raise InputError(
             f"no silver labels at {path}; silver is true, false, or a folder that oarseg.datasets.silver wrote"
         ) from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{path} is no list of silver labels: {error}") from error
     except KeyError as error:
         raise ConfigError(f"{path} is no list of silver labels: it lacks {error}") from error

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from oarseg.datasets.silver_choice import ACCEPTED, DROPPED, KEPT, OWN, Verdict
+from oarseg.text import printable
 
 
 def report(verdicts: Mapping[str, Sequence[Verdict]], organs: Sequence[str], heading: str) -> str:
@@ -17,7 +18,7 @@ def report(verdicts: Mapping[str, Sequence[Verdict]], organs: Sequence[str], hea
     lines += ["## Case by case", "", "| case | " + " | ".join(organs) + " |", "|---" * (len(organs) + 1) + "|"]
     for case, row in verdicts.items():
         told = {v.organ: v.outcome + (f" ({v.reason})" if v.reason else "") for v in row}
-        lines.append(f"| {case} | " + " | ".join(told.get(key, "") for key in organs) + " |")
+        lines.append(f"| {_cell(case)} | " + " | ".join(told.get(key, "") for key in organs) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -25,6 +26,11 @@ def summary(verdicts: Mapping[str, Sequence[Verdict]], organs: Sequence[str]) ->
     """The counts alone, for the terminal."""
     by_organ = {key: [v for row in verdicts.values() for v in row if v.organ == key] for key in organs}
     return "\n".join([*_outcomes(by_organ), "", *_reasons(by_organ)])
+
+
+def _cell(name: str) -> str:
+    """A file's name that breaks no table."""
+    return printable(name).replace("|", "\\|")
 
 
 def _outcomes(by_organ: Mapping[str, Sequence[Verdict]]) -> list[str]:

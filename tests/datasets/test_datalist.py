@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from oarseg.datasets import list_images, load_datalist, output_name
+from oarseg.datasets.datalist import case_name, case_names
 from oarseg.errors import ConfigError, InputError
 
 
@@ -187,3 +188,43 @@ def test_results_have_names_of_their_own(tmp_path):
     (tmp_path / "head.v2.nrrd").touch()
     with pytest.raises(InputError, match="both be written as head_v2"):
         list_images(tmp_path)
+
+
+@pytest.mark.parametrize("labelled", ["brainstem", {"brainstem": 1}, [1], [None], [["brainstem"]], 5, True])
+def test_labelled_that_is_no_list_of_organs(labelled: object, folder: Path) -> None:
+    change(folder, labelled=labelled)
+    with pytest.raises(ConfigError, match="'labelled' is .*, expected a list of organ keys"):
+        load_datalist(folder, "training")
+
+
+def test_labelled_that_is_null_or_nested_without_end(folder: Path) -> None:
+    content = json.loads((folder / "dataset.json").read_text(encoding="utf-8"))
+    content["training"][0]["labelled"] = None
+    write(folder, content)
+    with pytest.raises(ConfigError, match="'labelled' is None, expected a list"):
+        load_datalist(folder, "training")
+    deep = json.dumps(content).replace('"labelled": null', '"labelled": ' + "[" * 400 + "]" * 400)
+    (folder / "dataset.json").write_text(deep, encoding="utf-8")
+    with pytest.raises(ConfigError, match="'labelled' is") as told:
+        load_datalist(folder, "training")
+    assert len(str(told.value)) < 600
+
+
+@pytest.mark.parametrize("field", ["image", "label"])
+def test_file_names_that_are_none(field: str, folder: Path) -> None:
+    change(folder, **{field: ["a.nii.gz"]})
+    with pytest.raises(ConfigError, match=f"'{field}' is .*, expected a file name"):
+        load_datalist(folder, "training")
+
+
+def test_propagated_that_is_no_list_of_organs(folder: Path) -> None:
+    change(folder, label_propagated="c_silver.nii.gz", propagated="eye_left")
+    with pytest.raises(ConfigError, match="'propagated' is 'eye_left'"):
+        load_datalist(folder, "training", silver=True)
+
+
+def test_case_names_keep_their_dots_and_are_printable() -> None:
+    assert case_names(["a/pt.1.nii.gz", "b/pt_1.2.nii.gz", "1.2.840"]) == ["pt.1", "pt_1.2", "1.2.840"]
+    assert case_name("x/a\n\udcff.nrrd") == "a\\n\\udcff"
+    with pytest.raises(InputError, match="two images are called 'ct'"):
+        case_names(["a/ct.nii.gz", "b/ct.nii"])

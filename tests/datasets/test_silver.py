@@ -262,6 +262,15 @@ def test_an_interrupted_run_goes_on(run: Callable, tmp_path: Path) -> None:
         run(source="other")
 
 
+def test_a_run_does_not_go_on_with_another_data_set(run: Callable, dataset: Path) -> None:
+    run()
+    content = json.loads((dataset / "dataset.json").read_text(encoding="utf-8"))
+    content["training"][2]["labelled"] = ["mandible"]
+    (dataset / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ConfigError, match="contours made with other dataset"):
+        run()
+
+
 def test_a_second_round(run: Callable, dataset: Path, tmp_path: Path) -> None:
     run()
     run.drawn["new.nii.gz"] = head(eye_left=None)
@@ -292,6 +301,20 @@ def test_contours_of_another_grid(run: Callable, tmp_path: Path) -> None:
     write_label(path, np.zeros((4, 4, 4)), AFFINE)
     with pytest.raises(GeometryError, match="new.nii.gz .* not on its image's grid"):
         run()
-    path.write_bytes(b"no image")
+
+
+@pytest.mark.parametrize("damage", ["cut", "no image", "checksum"])
+def test_a_contour_that_is_not_whole_is_drawn_again(damage: str, run: Callable, tmp_path: Path, capsys) -> None:
+    first, _ = run()
+    path = contour_files(tmp_path / "out", "new")[1]
+    whole = path.read_bytes()
+    path.write_bytes({"cut": whole[:-200], "no image": b"no image", "checksum": whole[:-8] + bytes(8)}[damage])
+    again, calls = run()
+    assert calls == ["new.nii.gz"] and again == first
+    assert "stage2/new.nii.gz is not whole" in capsys.readouterr().err
+
+
+def test_labels_that_cannot_be_read(run: Callable, dataset: Path) -> None:
+    (dataset / "labels" / "new.nii.gz").write_bytes(b"no image")
     with pytest.raises(InputError, match="new.nii.gz cannot be read"):
         run()

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from oarseg.datasets.silver_choice import Verdict
 from oarseg.datasets.silver_list import read_silver
+from oarseg.datasets.silver_report import report
 from oarseg.errors import ConfigError, InputError
 
 
@@ -36,3 +38,14 @@ def test_malformed_lists(text: str, error: type, match: str, tmp_path: Path) -> 
 def test_no_list(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="silver is true, false, or a folder"):
         read_silver(tmp_path / "nowhere")
+
+
+def test_a_list_nested_without_end(tmp_path: Path) -> None:
+    (tmp_path / "silver.json").write_text("[" * 200_000, encoding="utf-8")
+    with pytest.raises(ConfigError, match="no list of silver labels"):
+        read_silver(tmp_path)
+
+
+def test_names_that_would_break_the_report() -> None:
+    text = report({"a|b\n\udcff": [Verdict("eye_left", "accepted", stages_dice=0.9)]}, ["eye_left"], "Silver")
+    assert "| a\\|b\\n\\udcff | accepted |" in text and text.encode("utf-8")

@@ -1,0 +1,70 @@
+"""Numbers in place of patients' names, and the file that says who is who. It stays outside the data set.
+
+{"key": ..., "patients": {keyed hash of the patient ID: number}, "folders": {folder: case}}
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import re
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from oarseg.errors import ConfigError, InputError
+from oarseg.inference.outputs import writing
+
+
+@dataclass
+class Numbers:
+    """``key``: makes hashes of patient IDs worthless without the file. ``folders``: case name by folder name."""
+
+    key: str = field(default_factory=lambda: secrets.token_hex(16), repr=False)
+    patients: dict[str, int] = field(default_factory=dict, repr=False)
+    folders: dict[str, str] = field(default_factory=dict, repr=False)
+
+    def of(self, folder: str, patient: str) -> tuple[str, str]:
+        """Names of the patient and of the case, such as ``p0003`` and ``p0003_1``; the same for ever.
+
+        ``patient``: what tells patients apart; a folder without it is a patient of its own.
+        """
+        hashed = hmac.new(self.key.encode(), (patient or f"folder {folder}").encode(), hashlib.sha256).hexdigest()
+        name = f"p{self.patients.setdefault(hashed, len(self.patients) + 1):04d}"
+        known = self.folders.get(folder, "")
+        if not known.startswith(f"{name}_"):
+            taken = [int(case.split("_")[1]) for case in self.folders.values() if case.startswith(f"{name}_")]
+            self.folders[folder] = f"{name}_{max(taken, default=0) + 1}"
+        return name, self.folders[folder]
+
+    def write(self, path: Path) -> None:
+        """Write the file, readable by its owner alone. Raises OutputError."""
+        temporary = path.with_name(path.name + ".partial")
+        content = {"key": self.key, "patients": self.patients, "folders": self.folders}
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary.unlink(missing_ok=True)
+            made = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(made, "w", encoding="utf-8") as file:
+                json.dump(content, file, indent=1)
+            os.replace(temporary, path)
+
+
+def read_numbers(path: Path) -> Numbers:
+    """The numbers of an earlier run, or none yet. Raises InputError or ConfigError where the file is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        numbers = Numbers(content["key"], content["patients"], content["folders"])
+        sound = isinstance(numbers.key, str) and all(isinstance(n, int) for n in numbers.patients.values())
+        sound = sound and all(re.fullmatch(r"p\d{4,}_\d+", case) for case in numbers.folders.values())
+    except FileNotFoundError:
+        return Numbers()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"{path} is no map of cases ({type(error).__name__}); give another by --map") from error
+    if not sound:
+        raise ConfigError(f"{path} is no map of cases; give another by --map")
+    return numbers

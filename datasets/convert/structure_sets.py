@@ -1,0 +1,165 @@
+"""Folders of DICOM CTs with a structure set (RTSTRUCT) each, as planning systems and archives export them.
+
+Each sub-folder of the given folder is a case: a CT and one structure set, at any depth, beside whatever else. The CT is
+the series that the structure set refers to. Names of organs go through the table of names.
+
+Nothing that is written or said names a patient: cases are numbered, and the numbers stand in a file outside the data
+set (:mod:`~oarseg.datasets.convert.numbers`); messages lose the names of files and folders.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from pydicom.dataset import Dataset
+
+from oarseg.datasets.convert.cases import Case, Listing, Loaded
+from oarseg.datasets.convert.names import NameTable
+from oarseg.datasets.convert.numbers import Numbers
+from oarseg.dicom.header import Header, read_header
+from oarseg.dicom.rtstruct import RTSTRUCT_CLASS
+from oarseg.dicom.scan import MAX_DEPTH, MAX_FILES, patient_key
+from oarseg.errors import GeometryError, InputError, OarsegError
+from oarseg.evaluation.label_maps import LabelMap
+from oarseg.evaluation.rtstruct import draw, load_structure_set, organ_contours
+from oarseg.inference.read import read_image
+from oarseg.text import printable
+
+# In place of a file's name in messages.
+HIDDEN = "[file]"
+FILE = "the structure set"
+
+
+def list_structure_sets(source: Path, names: NameTable, numbers: Numbers) -> Listing:
+    """One case a sub-folder. Raises InputError where ``source`` is no folder or holds none."""
+    if not source.is_dir():
+        raise InputError(f"no folder {source}; give the folder that holds one folder a patient")
+    listing = Listing()
+    for folder in sorted(p for p in source.iterdir() if p.is_dir() and not p.name.startswith(".")):
+        files = tuple(_files(folder))
+        if not files:
+            continue
+        clean = partial(without_names, folder=folder, files=files)
+        headers = [h for h in map(read_header, files) if isinstance(h, Header)]
+        plans = [h for h in headers if h.text("SOPClassUID") == RTSTRUCT_CLASS]
+        patient, name = numbers.of(folder.name, patient_key((plans or headers)[0]) if headers else "")
+        try:
+            if len(plans) != 1:
+                raise InputError(f"the folder holds {len(plans)} structure sets (RTSTRUCT), expected exactly one")
+            organs = _organs(plans[0].path, names, listing)
+            held = {h.text("SeriesInstanceUID") for h in headers if h.is_ct and not h.is_localizer}
+        except OarsegError as error:
+            listing.refused[name] = clean(str(error))
+            continue
+        told = {key: printable(roi) for key, roi in organs.items()}
+        read = partial(load, folder, plans[0].path, {roi: key for key, roi in organs.items()}, frozenset(held))
+        listing.cases.append(Case(name, patient, files, told, read, clean))
+    return listing.checked(source, "sub-folders with a CT and a structure set (RTSTRUCT) each")
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    count = 0
+    for place, inner, names in os.walk(folder):
+        deep = len(Path(place).relative_to(folder).parts) >= MAX_DEPTH
+        inner[:] = [] if deep else sorted(name for name in inner if not name.startswith("."))
+        for path in (Path(place) / name for name in sorted(names) if not name.startswith(".")):
+            count += path.is_file()
+            if count > MAX_FILES:
+                told = f"a sub-folder of {folder.parent} holds more than {MAX_FILES} files; expected one patient"
+                raise InputError(told)
+            if path.is_file():
+                yield path
+
+
+def _organs(path: Path, names: NameTable, listing: Listing) -> dict[str, str]:
+    """ROI name by organ key, counted in ``listing``."""
+    rois = [str(roi.get("ROIName", "")).strip() for roi in load_structure_set(path).StructureSetROISequence]
+    known = {roi: names.organ(roi) for roi in rois}
+    listing.known.update((printable(roi), key) for roi, key in known.items() if key)
+    listing.unknown.update(printable(roi) for roi, key in known.items() if not key and not names.ignored(roi))
+    organs = names.organs(rois, FILE)
+    if not organs:
+        raise InputError(f"{FILE} names no organ of the table; see what was not recognised, and map it by --names")
+    return organs
+
+
+def load(folder: Path, plan: Path, organs: Mapping[str, str], held: frozenset[str]) -> Loaded:
+    """Read the CT that the structure set ``plan`` refers to, and draw its organs (key by ROI name) on it.
+
+    ``held``: UIDs of the CT series in the folder. Raises InputError, ConfigError, or GeometryError where the structure
+    set is another CT's.
+    """
+    dataset = load_structure_set(plan)
+    series = _referenced(dataset)
+    image = read_image(folder, _series(series, held))
+    _check_same_patient(dataset, image.volume.header, image.volume.frame_of_reference_uid, organs, bool(series))
+    contours, notes = organ_contours(dataset, organs, FILE)
+    notes = [note for note in notes if "not in the organ table" not in note]
+    hu = image.tensor[0].numpy()
+    grid = LabelMap(np.empty(hu.shape, dtype=bool), image.affine)
+    notes += [note for note in image.warnings if "RTSTRUCT object" not in note]
+    # Read as slices, rows, columns; NIfTI tools expect columns, rows, slices. The voxels stay where they are.
+    return Loaded(hu.transpose(2, 1, 0), image.affine[:, [2, 1, 0, 3]], _masks(contours, grid, notes), notes)
+
+
+def _masks(contours: Mapping, grid: LabelMap, notes: list[str]) -> Iterator[tuple[str, np.ndarray]]:
+    for key, points in contours.items():
+        mask, told = draw(points, grid, key)
+        notes += told
+        yield key, mask.transpose(2, 1, 0)
+
+
+def _referenced(dataset: Dataset) -> list[str]:
+    """UIDs of the series that a structure set says it was drawn on."""
+    frames = dataset.get("ReferencedFrameOfReferenceSequence") or []
+    studies = [s for f in frames for s in f.get("RTReferencedStudySequence") or []]
+    series = [s for study in studies for s in study.get("RTReferencedSeriesSequence") or []]
+    return list(dict.fromkeys(uid for s in series if (uid := str(s.get("SeriesInstanceUID", "")))))
+
+
+def _series(referenced: list[str], held: frozenset[str]) -> str | None:
+    """The series to read: the one that is referred to; where none is, the only one."""
+    if not referenced and len(held) <= 1:
+        return None
+    found = [uid for uid in referenced if uid in held]
+    if len(found) == 1:
+        return found[0]
+    what = f"refers to {len(found)} of them" if referenced else "refers to none"
+    raise GeometryError(
+        f"the folder holds {len(held)} CT series and {FILE} {what}; expected the one CT that it was drawn on"
+    )
+
+
+def _check_same_patient(dataset: Dataset, header: Dataset, frame: str, organs: Mapping[str, str], series: bool) -> None:
+    """Refuse a structure set of another patient or another frame of reference than the CT's; no UID is told."""
+    ids = {str(d.get("PatientID", "")).strip() for d in (dataset, header)} - {""}
+    if len(ids) > 1:
+        raise InputError(f"{FILE} is another patient's than the CT; leave what belongs together in the folder")
+    rois = [r for r in dataset.StructureSetROISequence if str(r.get("ROIName", "")).strip() in organs]
+    stated = {str(r.get("ReferencedFrameOfReferenceUID", "")) for r in rois}
+    if stated <= {""}:
+        frames = dataset.get("ReferencedFrameOfReferenceSequence") or []
+        stated = {str(f.get("FrameOfReferenceUID", "")) for f in frames}
+    stated -= {""}
+    if stated and frame and stated != {frame}:
+        raise GeometryError(
+            f"{FILE} was drawn in another frame of reference than this CT's, so its contours lie elsewhere; give the "
+            "CT that it was drawn on"
+        )
+    if not (stated and frame) and not series:
+        told = f"{FILE} and the CT state no frame of reference and no series in common; export both again"
+        raise GeometryError(told)
+
+
+def without_names(text: str, folder: Path, files: tuple[Path, ...]) -> str:
+    """``text`` without the names of files and folders, which may hold a patient's name or number."""
+    parts = {part for path in files for part in path.relative_to(folder.parent).parts}
+    stems = {Path(part).stem for part in parts}
+    for name in [str(folder), *sorted(parts | stems, key=len, reverse=True)]:
+        if len(name) > 2:
+            text = text.replace(name, HIDDEN)
+    return text

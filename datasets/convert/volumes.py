@@ -1,0 +1,166 @@
+"""Images and masks from NIfTI and NRRD files, and masks put on their image's voxels without resampling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nrrd
+import numpy as np
+
+from oarseg.datasets.convert.cases import Loaded
+from oarseg.errors import GeometryError, InputError, OarsegError
+from oarseg.evaluation.label_maps import GRID_MM, NIFTI, LabelMap, read_label_map
+from oarseg.inference.read import NRRD, SPACES, read_image
+from oarseg.transforms.check_ct import check_affine, check_shape
+
+_POINTER = b"version https://git-lfs"
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class MaskFile:
+    """Where an organ's voxels are: all that are not 0 in ``path``, or those of ``values`` in a label map.
+
+    ``highest``: the largest value that the set's numbering knows; a file beyond it was numbered in another way.
+    """
+
+    path: Path
+    values: tuple[int, ...] | None = None
+    highest: int | None = None
+
+    @property
+    def told(self) -> str:
+        """As text, for the record of what an organ was made from."""
+        return self.path.name + (f"={','.join(map(str, self.values))}" if self.values else "")
+
+
+def load_files(image: Path, organs: Mapping[str, Sequence[MaskFile]]) -> Loaded:
+    """A case of one image file and mask files; an organ of several is their union.
+
+    Raises InputError or GeometryError, here or when the masks are drawn.
+    """
+    _check_pointer(image)
+    ct = read_image(image)
+    return Loaded(ct.tensor[0].numpy(), ct.affine, _masks(organs, ct.tensor.shape[1:], ct.affine), list(ct.warnings))
+
+
+def _masks(
+    organs: Mapping[str, Sequence[MaskFile]], shape: tuple[int, ...], affine: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    # Sets with all organs in one file name it once an organ.
+    path, read = None, None
+    for key, sources in organs.items():
+        mask = np.zeros(shape, dtype=bool)
+        for source in sources:
+            if source.path != path:
+                path, read = source.path, read_labels(source.path)
+            mask |= fitted(_chosen(read.label, source), read.affine, tuple(shape), affine, source.path.name)
+        yield key, mask
+
+
+def _chosen(label: np.ndarray, source: MaskFile) -> np.ndarray:
+    name = source.path.name
+    if int(label.min()) < 0:
+        raise InputError(f"{name}: holds {int(label.min())}; expected label values from 0 on")
+    if source.values is None:
+        mask = label != 0
+        different = np.unique(label[mask])
+        if len(different) > 1:
+            shown = ", ".join(map(str, different[:_SHOWN]))
+            raise InputError(f"{name}: holds the values {shown}; expected the mask of one organ, 0 and one more value")
+        return mask
+    if source.highest is not None and int(label.max()) > source.highest:
+        raise InputError(f"{name}: holds value {int(label.max())}; expected 0 to {source.highest}, the set's numbering")
+    return np.isin(label, source.values)
+
+
+def read_labels(path: Path) -> LabelMap:
+    """Integers (i, j, k) of a NIfTI or NRRD file as they are stored, and their affine to RAS mm.
+
+    Raises InputError (missing, damaged, a Git LFS pointer, no whole numbers) or GeometryError (the affine).
+    """
+    _check_pointer(path)
+    if path.name.lower().endswith(NIFTI):
+        return read_label_map(path, turn=False)
+    if not path.name.lower().endswith(NRRD):
+        raise InputError(f"{path.name} is no mask that can be read; expected {', '.join((*NIFTI, *NRRD))}")
+    try:
+        return _read_nrrd(path)
+    except OarsegError:
+        raise
+    except MemoryError as error:
+        raise InputError(f"{path.name} does not fit into memory; crop it") from error
+    except Exception as error:  # noqa: BLE001 - pynrrd raises nearly anything on damaged files
+        said = " ".join(str(error).replace(str(path), path.name).split())[:160]
+        told = f"{path.name} cannot be read as NRRD ({type(error).__name__}: {said}); copy it again"
+        raise InputError(told) from error
+
+
+def _read_nrrd(path: Path) -> LabelMap:
+    header = nrrd.read_header(str(path))
+    check_shape(tuple(int(n) for n in header["sizes"]), path.name)
+    space = str(header.get("space", "")).lower()
+    if space not in SPACES or not {"space directions", "space origin"} <= header.keys():
+        raise GeometryError(
+            f"{path.name}: NRRD in space {space or 'unknown'!r}, expected left-posterior-superior or "
+            "right-anterior-superior with directions and origin, or left and right cannot be told; export it again"
+        )
+    affine = np.eye(4)
+    affine[:3, :3] = np.asarray(header["space directions"], dtype=float).T
+    affine[:3, 3] = header["space origin"]
+    affine = np.diag([*SPACES[space], 1.0]) @ affine
+    check_affine(affine, path.name)
+    label = nrrd.read(str(path))[0]
+    if label.dtype.kind == "f" and np.array_equal(np.rint(label), label):
+        label = label.astype(np.int32)
+    if label.dtype.kind not in "iu":
+        raise InputError(f"{path.name}: voxels are not whole numbers; give a mask, not an image or probabilities")
+    return LabelMap(label, affine)
+
+
+def fitted(
+    mask: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], image_affine: np.ndarray, name: str
+) -> np.ndarray:
+    """``mask`` (bool, its own axes) on the voxels of an image of ``shape`` and ``image_affine``; nothing is resampled.
+
+    Its axes may be stored in another order or direction, and it may cover a part of the image, as some programs crop a
+    mask to what it holds; its voxels must be the image's voxels. Raises GeometryError where they are not.
+    """
+    index = np.linalg.inv(image_affine) @ affine
+    turn, shift = np.rint(index[:3, :3]), np.rint(index[:3, 3])
+    last = np.array(mask.shape) - 1
+    ends = np.array([[last[a] * (i >> a & 1) for a in range(3)] for i in range(8)])
+    there = ends @ turn.T + shift
+    mm = (there @ image_affine[:3, :3].T + image_affine[:3, 3]) - (ends @ affine[:3, :3].T + affine[:3, 3])
+    straight = (abs(turn).sum(axis=0) == 1).all() and (abs(turn).sum(axis=1) == 1).all()
+    low, high = there.min(axis=0), there.max(axis=0)
+    if not straight or abs(mm).max() > GRID_MM or (low < 0).any() or (high >= shape).any():
+        raise GeometryError(
+            f"{name}: {_grid(mask.shape, affine)} is another grid than the image's {_grid(shape, image_affine)}; "
+            "give labels on the image's voxels"
+        )
+    mask = mask.transpose(abs(turn).argmax(axis=1))
+    mask = mask[tuple(slice(None, None, int(sign)) for sign in turn.sum(axis=1))]
+    if mask.shape == tuple(shape):
+        return mask
+    whole = np.zeros(shape, dtype=bool)
+    whole[tuple(slice(int(a), int(b) + 1) for a, b in zip(low, high, strict=True))] = mask
+    return whole
+
+
+def _grid(shape: tuple[int, ...], affine: np.ndarray) -> str:
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    size, step = (" x ".join(f"{v:.4g}" for v in values) for values in (shape, spacing))
+    return f"{size} voxels of {step} mm from ({', '.join(f'{v:.1f}' for v in affine[:3, 3])})"
+
+
+def _check_pointer(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            pointer = file.read(len(_POINTER)) == _POINTER
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read ({error.strerror}); download the set again") from error
+    if pointer:
+        raise InputError(f"{path.name} is a Git LFS pointer, not the file itself; run git lfs pull in the repository")
