@@ -23,6 +23,7 @@ from pathlib import Path
 from oarseg.errors import OarsegError
 from oarseg.evaluation.ablation_plan import PLAN, RESULTS, Plan, Row, load_plan
 from oarseg.evaluation.scores import read_scores, write_scores, write_whole
+from oarseg.sites import load_site
 
 WORK_DIR = Path("runs/ablations")
 
@@ -70,9 +71,12 @@ def done(row: Row, results: Path) -> bool:
         facts = json.loads((results / f"{row.name}.json").read_text(encoding="utf-8"))
         rows = read_scores(results / f"{row.name}.csv")
         stored = {key: (part["bundle"], part["overrides"]) for key, part in facts["trainings"].items()}
+        localizer = facts["localizer"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OarsegError):
         return False
-    return bool(rows) and stored == {key: (part.bundle, dict(part.overrides)) for key, part in row.trainings.items()}
+    if not rows or localizer != row.localizer:
+        return False
+    return stored == {key: (part.bundle, dict(part.overrides)) for key, part in row.trainings.items()}
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -137,9 +141,10 @@ def _store(path: Path, content: dict) -> None:
 
 
 def _measure(args: argparse.Namespace) -> int:
-    from oarseg.evaluation.ablation_measure import measure_all
+    from oarseg.evaluation.ablation_measure import measure_all, measure_stage2
 
-    _store(args.results / "measured.json", measure_all(load_plan(args.plan), args.plan, args.repeats))
+    stage2 = measure_stage2(load_site(), args.repeats)
+    _store(args.results / "measured.json", measure_all(load_plan(args.plan), args.plan, args.repeats) | stage2)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What a forward pass of each network of the plan costs: parameters, FLOPs, seconds, memory."""
+"""What a forward pass of each network of the plan and of both kinds of stage 2 costs: size, FLOPs, time, memory."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import json
 import resource
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from oarseg.bundles import FOLDER
@@ -21,10 +23,14 @@ from oarseg.evaluation.ablation_plan import PLAN, Plan, load_plan
 from oarseg.evaluation.ablation_predict import network_factor
 from oarseg.evaluation.ablation_train import network_of
 from oarseg.inference import AutocastInferer, autocast
-from oarseg.sites import load_site
+from oarseg.networks import TwoStageNet
+from oarseg.networks.shared import SharedUNets
+from oarseg.sites import Site, load_site
+from oarseg.training import save_weights
 
 REFERENCE = "base"
 NETWORK_KEYS = ("network_def", "network_parts")
+SEPARATE, SHARED = "eight networks", "one for all organs"
 
 
 def measure_all(plan: Plan, path: Path = PLAN, repeats: int = 5, size: tuple[int, int, int] | None = None) -> dict:
@@ -65,6 +71,27 @@ def distinct(plan: Plan) -> list[str]:
     return list(kinds.values())
 
 
+def measure_stage2(site: Site, repeats: int = 5) -> dict:
+    """Figures of both kinds of stage 2 of a site under the key "stage2"; untrained networks cost what trained ones do.
+
+    Time is taken in turns, so that whatever else the machine does falls upon both.
+    """
+    kinds = {SEPARATE: TwoStageNet.for_site(site).organs, SHARED: SharedUNets(site.organs)}
+    turns = _turns({name: _networks(kind) for name, kind in kinds.items()}, site, repeats)
+    found = {}
+    for name, kind in kinds.items():
+        found[name] = {
+            "parameters": sum(p.numel() for p in kind.parameters()),
+            "megabytes": round(_file_bytes(kind.state_dict()) / 1e6, 2),
+            "tflop": round(sum(flops(net, site.organ(key).grid) for key, net in _networks(kind).items()) / 1e12, 7),
+            "core_seconds": round(median(turn[name] for turn in turns), 3),
+            "ratio": round(median(turn[name] / turn[SEPARATE] for turn in turns), 3),
+        }
+        print(f"stage 2, {name}: {found[name]}", flush=True)
+    whole = {"organs": len(site.organs), "threads": torch.get_num_threads(), "repeats": repeats}
+    return {"stage2": whole | {"kinds": found}}
+
+
 def valid_size(network: nn.Module, size: tuple[int, ...]) -> tuple[int, ...]:
     """``size``, each rounded up to what the network's poolings divide."""
     factor = network_factor(network)
@@ -102,6 +129,34 @@ def peak_gib(name: str, path: Path, size: tuple[int, ...]) -> float:
     run = [sys.executable, "-m", "oarseg.evaluation.ablation_measure", name, "--plan", str(path), "--size"]
     done = subprocess.run([*run, *(str(n) for n in size)], capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
+
+
+def _networks(kind: nn.Module) -> Mapping[str, nn.Module]:
+    return kind.views() if isinstance(kind, SharedUNets) else dict(kind.items())
+
+
+@torch.no_grad()
+def _turns(kinds: Mapping[str, Mapping[str, nn.Module]], site: Site, repeats: int) -> list[dict[str, float]]:
+    """Processor seconds of all organs' passes by kind, turn by turn; a first turn warms up and does not count."""
+    run = AutocastInferer()
+    images = {organ.key: torch.rand(1, 1, *organ.grid) for organ in site.organs}
+    turns = []
+    for _ in range(repeats + 1):
+        turn = {}
+        for name, networks in kinds.items():
+            began = time.process_time()
+            for key, network in networks.items():
+                run(images[key], network.eval().to(memory_format=torch.channels_last_3d))
+            turn[name] = time.process_time() - began
+        turns.append(turn)
+    return turns[1:]
+
+
+def _file_bytes(state: Mapping[str, Tensor]) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.pt"
+        save_weights(state, path)
+        return path.stat().st_size
 
 
 def main(argv: list[str] | None = None) -> int:

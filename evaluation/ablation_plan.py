@@ -26,8 +26,9 @@ class Training:
 class Row:
     """One line of a table.
 
-    ``trainings``: of stage 1 (key "localizer"), or of the organs' networks by organ key. ``localizer``: the row whose
-    stage 1 comes before the organs' networks; None where stage 1 is trained here and is all there is.
+    ``trainings``: of stage 1 (key "localizer"), or of the organs' networks by organ key, or of one network for all of
+    them under any key. ``localizer``: the row whose stage 1 comes before the organs' networks; None where stage 1 is
+    trained here and is all there is.
     """
 
     name: str
@@ -41,7 +42,7 @@ class Table:
     """A table of the report: ``rows`` with the published column each is compared with, or None.
 
     ``against``: the row that the others' differences are taken to. ``equal_cost``: its rows shall have cost what that
-    row cost.
+    row cost. ``note``: what a reader must know of its rows, in Markdown.
     """
 
     key: str
@@ -49,6 +50,7 @@ class Table:
     rows: Mapping[str, str | None]
     against: str
     equal_cost: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from monai.transforms import Compose, LoadImage
 from torch import Tensor, nn
 
 from oarseg.datasets import load_datalist
+from oarseg.datasets.datalist import case_name
 from oarseg.errors import GeometryError
 from oarseg.evaluation.ablation_plan import Plan, Row
 from oarseg.evaluation.ablation_train import trained
@@ -23,6 +24,7 @@ from oarseg.evaluation.cases import score_case
 from oarseg.inference import LocalizerInferer, TwoStageInferer
 from oarseg.inference.pipeline import on_axes_of
 from oarseg.networks import TwoStageNet
+from oarseg.networks.shared import SharedUNets
 from oarseg.sites import load_site
 from oarseg.training import mirrored
 
@@ -57,7 +59,10 @@ def predictor(row: Row, plan: Plan, work_dir: Path, bundles: Path, device: torch
     localizer = PadTo(localizer, network_factor(localizer))
     if row.localizer is None:
         return LocalizerInferer(site), _placed(localizer, device)
-    organs = {key: trained(part, work_dir, bundles) for key, part in row.trainings.items()}
+    organs: dict[str, nn.Module] = {}
+    for key, part in row.trainings.items():
+        network = trained(part, work_dir, bundles)
+        organs |= network.views() if isinstance(network, SharedUNets) else {key: network}
     for key in [key for key in organs if site.organ(key).mirror]:
         twin = site.organ(key).mirror
         if twin not in organs:
@@ -92,7 +97,7 @@ def scores(
         if reference.shape != tuple(image.shape[1:]) or not np.allclose(reference.affine, image.affine, atol=1e-3):
             raise GeometryError(f"{Path(case['label']).name}: labels lie on another grid than the image")
         label = _segment(image, prepare, inferer, network, device)
-        name = Path(case["image"]).name.split(".")[0]
+        name = case_name(case["image"])
         yield score_case(name, label, np.asarray(reference.dataobj), reference.affine, labelled, site)[0]
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from oarseg.errors import ConfigError
 from oarseg.evaluation.ablation_plan import Plan, Table
+from oarseg.evaluation.ablation_stage2 import stage2_section
 from oarseg.evaluation.ablation_stored import (
     Stored,
     core_seconds,
@@ -89,7 +90,7 @@ def report(plan: Plan, results: Path) -> str:
     stored = read_stored(plan, results, site)
     parts = [HEAD, _shipped(plan, results.parent, site), _method(plan)]
     parts += [_section(table, plan, stored, site) for table in plan.tables]
-    parts += [_measured(plan, results), _commands(plan, stored)]
+    parts += [_measured(plan, results), stage2_section(results), _commands(plan, stored)]
     return "\n".join(part for part in parts if part)
 
 
@@ -127,7 +128,7 @@ def _method(plan: Plan) -> str:
 def _section(table: Table, plan: Plan, stored: Mapping[str, Stored], site: Site) -> str:
     there = {name: stored[name] for name in table.rows if name in stored}
     missing = [name for name in table.rows if name not in stored]
-    parts = [f"### {table.title}"]
+    parts = [f"### {table.title}", table.note]
     if table.equal_cost:
         start = next((row.localizer for name in table.rows if (row := plan.rows[name]).localizer), "")
         parts.append(EQUAL.format(start=start))
@@ -212,12 +213,14 @@ def _order(table: Table, plan: Plan, stored: Mapping[str, Stored], organs: list[
     sentences = []
     for better, worse in pairs:
         apart = difference(stored[better], stored[worse], organs)
-        sure = apart and apart.low is not None and apart.low > 0
-        sentences.append(
-            f"`{better}` is above `{worse}` here ({_signed(apart)}, {'beyond' if sure else 'within'} the chance of "
-            "these cases), below it there"
-        )
+        sentences.append(f"`{better}` is above `{worse}` here ({_signed(apart)}, {_sure(apart)}), below it there")
     return f"{told} **Different**: {'; '.join(sentences)}."
+
+
+def _sure(apart: object) -> str:
+    if apart is None or apart.low is None:
+        return "chance not known: an organ has too few cases"
+    return f"{'beyond' if apart.low > 0 else 'within'} the chance of these cases"
 
 
 def _recipes(rows: object) -> str:

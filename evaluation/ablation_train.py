@@ -52,12 +52,16 @@ def train(
     """
     folder = work_dir / training.folder
     _begin(training, folder, device)
+    former, already = json.loads((folder / COST).read_text(encoding="utf-8")), _steps(folder)
     run = command(training, str(dataset_dir), str(work_dir), str(bundles))
     print(f"{training.folder}: {shown(run)}", flush=True)
     code = _run([sys.executable, *run[1:]], folder, threads)
     if code or not (folder / WEIGHTS).is_file():
         raise OarsegError(f"training {training.folder} ended with status {code}; its log is {folder}/train.log")
     steps, loss = _curve(folder)
+    if steps == already:
+        # A finished run was started again for its facts: what reading the data anew cost is not the training's.
+        _write_cost(folder, former)
     spent = json.loads((folder / COST).read_text(encoding="utf-8"))
     return {
         "bundle": training.bundle,
@@ -132,6 +136,14 @@ def _run(run: list[str], folder: Path, threads: int) -> int:
 
 def _write_cost(folder: Path, spent: dict) -> None:
     write_whole(folder / COST, json.dumps(spent))
+
+
+def _steps(folder: Path) -> int:
+    """Steps that the run's TensorBoard files tell of; 0 where there are none."""
+    try:
+        return _curve(folder)[0]
+    except OarsegError:
+        return 0
 
 
 def _curve(folder: Path) -> tuple[int, float]:

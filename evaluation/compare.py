@@ -17,7 +17,8 @@ from scipy.stats import wilcoxon
 
 from oarseg.errors import ConfigError, InputError
 from oarseg.evaluation.scores import csv_text, read_scores
-from oarseg.evaluation.summary import interval
+from oarseg.evaluation.summary import LEAST_CASES, interval
+from oarseg.evaluation.tables import COVERED
 from oarseg.sites import Site
 
 SCORES = "scores.csv"
@@ -50,7 +51,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """``differences`` by measure and organ, the mean over organs last in each; ``notes``: what was left out."""
+    """``differences`` by measure and organ; the mean over organs last in each, and below it, where some organs have
+    fewer than ``LEAST_CASES`` pairs, the mean over the others. ``notes``: what was left out.
+    """
 
     differences: tuple[Difference, ...]
     notes: tuple[str, ...]
@@ -103,7 +106,12 @@ def _measure(measure: str, pairs: list[tuple[Mapping, Mapping]], site: Site, not
     rows = [_difference(measure, key, [pair for pair in kept if pair[0]["organ"] == key]) for key in organs]
     corrected = holm([row.p for row in rows])
     rows = [Difference(**(asdict(row) | {"p_holm": p})) for row, p in zip(rows, corrected, strict=True)]
-    return [*rows, _overall(measure, rows, kept, organs)]
+    overall = [_overall(measure, rows, kept, ALL)]
+    covered = [row for row in rows if row.pairs >= LEAST_CASES]
+    if 0 < len(covered) < len(rows):
+        keys = {row.organ for row in covered}
+        overall.append(_overall(measure, covered, [pair for pair in kept if pair[0]["organ"] in keys], COVERED))
+    return [*rows, *overall]
 
 
 def _difference(measure: str, organ: str, pairs: list[tuple[Mapping, Mapping]]) -> Difference:
@@ -114,9 +122,9 @@ def _difference(measure: str, organ: str, pairs: list[tuple[Mapping, Mapping]]) 
     return Difference(measure, organ, len(pairs), *means, *interval(change[:, None]), signed_rank(change))
 
 
-def _overall(
-    measure: str, rows: list[Difference], pairs: list[tuple[Mapping, Mapping]], organs: list[str]
-) -> Difference:
+def _overall(measure: str, rows: list[Difference], pairs: list[tuple[Mapping, Mapping]], name: str) -> Difference:
+    """The mean over the organs of ``rows``, which ``pairs`` are of."""
+    organs = [row.organ for row in rows]
     cases = list(dict.fromkeys(a["case"] for a, _ in pairs))
     table = np.full((len(cases), len(organs)), np.nan)
     for a, b in pairs:
@@ -124,7 +132,7 @@ def _overall(
     low, high = interval(table)
     mean = {name: float(np.mean([getattr(row, name) for row in rows])) for name in ("mean_a", "mean_b", "difference")}
     test = signed_rank(np.nanmean(table, axis=1).round(6))
-    return Difference(measure, ALL, len(cases), **mean, low=low, high=high, p=test)
+    return Difference(measure, name, len(cases), **mean, low=low, high=high, p=test)
 
 
 def signed_rank(change: np.ndarray) -> float | None:
@@ -161,8 +169,8 @@ def comparison_markdown(comparison: Comparison, site: Site) -> str:
             parts.append("\n".join(lines))
     parts += [f"Note: {note}." for note in comparison.notes]
     parts.append(
-        "Intervals: bootstrap over cases, none below 4; p: Wilcoxon signed-rank, none below 6 differences. Over all "
-        "organs the pairs are cases."
+        "Intervals: bootstrap over cases, none below 4, nor over organs of which one has fewer; p: Wilcoxon "
+        "signed-rank, none below 6 differences. Over several organs the pairs are cases."
     )
     return "\n\n".join(parts) + "\n"
 

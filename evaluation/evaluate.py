@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from tqdm import tqdm
 
 from oarseg.errors import ConfigError
@@ -72,6 +73,7 @@ def evaluate(job: Job, site: Site) -> Evaluation:
     names = read_names(job.names, site)
     rows: list[dict] = []
     cases: list[dict] = []
+    fine = 0
     for pair in tqdm(pairs, desc="scoring", unit="case", disable=True if job.quiet else None):
         loaded = load_pair(pair, site, names, job.labelled)
         notes += loaded.notes
@@ -81,7 +83,9 @@ def evaluate(job: Job, site: Site) -> Evaluation:
         )  # fmt: skip
         rows += scored
         cases.append(case)
-    done = Evaluation(rows, cases, summarize(rows, site), notes + _not_judged(cases))
+        fine += job.tolerance_mm < smallest_step(loaded.reference.affine)
+    notes += _not_judged(cases) + _below_voxels(job.tolerance_mm, fine, len(pairs))
+    done = Evaluation(rows, cases, summarize(rows, site), notes)
     _write(job, site, done, pairs, names)
     return done
 
@@ -93,6 +97,21 @@ def _not_judged(cases: list[dict]) -> list[str]:
         return []
     told = ", ".join(f"{key} in {n}" for key, n in count.items())
     return [f"predicted where the reference does not label it, so not judged: {told} case(s); see {CASES}"]
+
+
+def _below_voxels(tolerance_mm: float, count: int, cases: int) -> list[str]:
+    """One note where ``count`` of the cases have no voxel as small as the tolerance."""
+    if not count:
+        return []
+    return [
+        f"surface Dice: the tolerance of {tolerance_mm:g} mm is below the smallest voxel size of {count} of {cases} "
+        "case(s); there a surface that is one voxel off counts as wrong, so it tells more of the grid than of contours"
+    ]
+
+
+def smallest_step(affine: np.ndarray) -> float:
+    """Least size of a voxel along its axes, mm; ``affine`` (4, 4)."""
+    return float(np.linalg.norm(np.asarray(affine)[:3, :3], axis=0).min())
 
 
 def _pairs(job: Job) -> tuple[list[Pair], list[str]]:

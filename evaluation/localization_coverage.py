@@ -13,29 +13,35 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
-from monai.transforms import EnsureChannelFirst, LoadImage, Orientation
-from torch import Tensor
 
 from oarseg.datasets import load_datalist, output_name
 from oarseg.errors import GeometryError, InputError
+from oarseg.evaluation.label_maps import read_label_map
 from oarseg.evaluation.localization_store import FACES, LEAST_SHARE, BoxRow, rule_of
 from oarseg.inference import Pipeline, locate
 from oarseg.inference.localize import Located
-from oarseg.transforms import Box, Grid, box_of_mask, image_grid
+from oarseg.inference.read import read_image
+from oarseg.inference.two_stage import LOCALIZER
+from oarseg.inference.volume import Volume, hu_volume, turned
+from oarseg.transforms import Box, Grid, box_of_mask
 
 
 @dataclass(frozen=True, eq=False)
 class LocatedCase:
-    """A case after stage 1, in SPL orientation: ``image`` (1, D, H, W) scaled by eq. 3-2, ``truth`` (D, H, W), both on
-    ``grid``; ``labelled``: the organs that ``truth`` shows; ``located``: what stage 1 found, by organ key."""
+    """A case after stage 1, in SPL orientation: ``image``, and ``truth`` (D, H, W) on its grid.
+
+    ``labelled``: the organs that ``truth`` shows. ``located``: what stage 1 found, by organ key.
+    """
 
     name: str
-    image: Tensor
+    image: Volume
     truth: np.ndarray
-    grid: Grid
     labelled: Sequence[str]
     located: dict[str, Located]
+
+    @property
+    def grid(self) -> Grid:
+        return self.image.grid
 
     def mask(self, pipeline: Pipeline, key: str) -> np.ndarray:
         """The reference of one organ. Raises InputError where it is empty."""
@@ -46,22 +52,17 @@ class LocatedCase:
         return mask
 
 
-@torch.no_grad()
 def located_case(pipeline: Pipeline, case: dict) -> LocatedCase:
     """Read a case of a datalist and run stage 1. Raises GeometryError where image and labels lie on different grids."""
-    load, channel = LoadImage(image_only=True), EnsureChannelFirst()
-    image, label = channel(load(case["image"])), channel(load(case["label"]))
-    if image.shape != label.shape or not np.allclose(image.affine, label.affine, atol=1e-3):
+    ct, reference = read_image(case["image"]), read_label_map(case["label"], turn=False)
+    if ct.hu.shape != reference.label.shape or not np.allclose(ct.affine, reference.affine, atol=1e-3):
         raise GeometryError(
-            f"{Path(case['label']).name}: labels {tuple(label.shape[1:])} lie on another grid than the image "
-            f"{tuple(image.shape[1:])}; resample them to it"
+            f"{Path(case['label']).name}: labels {reference.label.shape} lie on another grid than the image "
+            f"{ct.hu.shape}; resample them to it"
         )
-    image = pipeline.prepare({"image": image})["image"]
-    truth = Orientation(axcodes="SPL", labels=None)(label).as_tensor()[0].numpy()
-    grid = image_grid(image.shape[1:], image.affine)
-    values = image.as_tensor().to(pipeline.device)
-    found = locate(values, grid, pipeline.network.localizer, pipeline.site)
-    return LocatedCase(case_name(case), values, truth, grid, case["labelled"], found)
+    image = hu_volume(ct.hu, ct.affine)
+    found = locate(image, pipeline.networks[LOCALIZER], pipeline.site)
+    return LocatedCase(case_name(case), image, turned(reference.label, ct.affine), case["labelled"], found)
 
 
 def case_name(case: dict) -> str:

@@ -1,8 +1,8 @@
 """What a misplaced box costs: stage 2's Dice in boxes that were shifted on purpose.
 
 Shifting the reference's box shows what stage 2 stands by itself; shifting stage 1's box shows what a further error
-would do to the system as it is. The boxes are enlarged and segmented by the inferer itself, as at inference; each organ
-is painted alone, so no neighbour takes its voxels.
+would do to the system as it is. The boxes are enlarged and segmented by what does it at inference; each organ is
+painted alone, so no neighbour takes its voxels.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 
 from oarseg.evaluation.localization_coverage import LocatedCase, located_case, share_inside, weights_name
 from oarseg.evaluation.localization_store import FACES, ShiftRow, rule_of
 from oarseg.inference import Canvas, Pipeline, TwoStageResult
 from oarseg.inference.localize import Located
+from oarseg.inference.two_stage import segment_organ
 from oarseg.sites import Organ
 from oarseg.transforms import Box, box_of_mask
 
@@ -52,16 +52,13 @@ def shifted(box: Box, direction: str, distance: float) -> Box:
     return Box(low, high)
 
 
-@torch.no_grad()
 def stage_two(
     pipeline: Pipeline, case: LocatedCase, organ: Organ, mask: np.ndarray, box: Box
 ) -> tuple[float, float]:
     """Share of ``mask`` inside the enlarged ``box``, and Dice (eq. 2-6) of what stage 2 paints from there."""
-    canvas = Canvas(case.grid, case.image.device)
-    place = Located(organ, case.image, case.grid, box)  # of which the inferer takes organ and box
-    pipeline.inferer.segment_organ(
-        case.image, canvas, place, pipeline.network.organs[organ.key], TwoStageResult(canvas.label)
-    )
-    found = canvas.label.cpu().numpy() == organ.value
+    canvas = Canvas(case.grid)
+    place = Located(organ, np.empty((0, 0, 0)), case.grid, box)  # of which organ and box are taken
+    segment_organ(case.image, canvas, place, pipeline.networks[organ.key], TwoStageResult(canvas.label))
+    found = canvas.label == organ.value
     share = share_inside(mask, case.grid, box.enlarged(organ.margin_mm, organ.field_mm))
     return share, float(2 * (found & mask).sum() / (found.sum() + mask.sum()))

@@ -1,25 +1,30 @@
 """Which prediction belongs to which reference, and both of them read on one grid.
 
-A case's name is its file's or folder's, without ``.nii.gz`` and without the ``_seg`` that the bundles append.
+A case's name is its image's, file's or folder's, without ``.nii.gz`` and without the ``_seg`` that the bundles append.
+Bundles write dots in it as underscores: a name that is on neither side as it stands is looked for in that way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from oarseg.datasets import list_images, load_datalist
-from oarseg.datasets.datalist import output_name
+from oarseg.datasets.datalist import case_name, output_name
 from oarseg.datasets.silver_list import LIST
 from oarseg.errors import ConfigError, InputError
 from oarseg.evaluation.label_maps import NIFTI, LabelMap, check_same_grid, read_label_map
 from oarseg.evaluation.rtstruct import is_rtstruct, read_rtstruct
 from oarseg.inference.outputs import RTSTRUCT, SEGMENTATION
 from oarseg.sites import Site
+from oarseg.text import printable
 
 POSTFIX = "_seg"
 _SHOWN = 8
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,8 @@ def find_label_maps(place: Path) -> dict[str, Path]:
     """Label maps by case: NIfTI and RTSTRUCT files in a folder, or in sub-folders named by the case.
 
     A sub-folder holds ``segmentation.nii.gz`` (this counts where there is more), ``rtstruct.dcm`` or any one RTSTRUCT
-    beside its CT. A file instead of a folder stands for itself. Raises InputError where there is
-    none, or two for one case.
+    beside its CT; RTSTRUCTs are told by what they hold, not by their names. A file instead of a folder stands for
+    itself. Raises InputError where there is none, or two for one case.
     """
     if place.is_file():
         return {_stem(place): place}
@@ -66,7 +71,7 @@ def find_label_maps(place: Path) -> dict[str, Path]:
         path = _of_folder(entry) if entry.is_dir() else entry if _is_map(entry) else None
         if path is None:
             continue
-        case = entry.name if entry.is_dir() else _stem(entry)
+        case = printable(entry.name) if entry.is_dir() else _stem(entry)
         if case in found:
             raise InputError(f"{place}: {found[case].name} and {entry.name} are both case {case!r}; remove one")
         found[case] = path
@@ -83,23 +88,20 @@ def _of_folder(folder: Path) -> Path | None:
         if (folder / name).is_file():
             return folder / name
     # A patient's folder as a planning system exports it: the CT slices and the structure set.
-    plans = [p for p in sorted(folder.glob("*.dcm")) if is_rtstruct(p)]
+    plans = [p for p in sorted(folder.iterdir()) if p.is_file() and is_rtstruct(p)]
     if len(plans) > 1:
         raise InputError(f"{folder} holds {len(plans)} RTSTRUCTs ({plans[0].name}, {plans[1].name}); leave one")
     return plans[0] if plans else None
 
 
 def _is_map(path: Path) -> bool:
-    return path.name.endswith(NIFTI) or (path.suffix.lower() == ".dcm" and is_rtstruct(path))
+    return path.name.endswith(NIFTI) or (path.is_file() and is_rtstruct(path))
 
 
 def _stem(path: Path) -> str:
-    name = path.name
-    for end in (*NIFTI, path.suffix):
-        if end and name.endswith(end):
-            name = name.removesuffix(end)
-            break
-    return name.removesuffix(POSTFIX) or name
+    # Only known endings: of a name such as "1.2.840" or "pt.1" the last number is no ending.
+    name = next((path.name[: -len(end)] for end in (*NIFTI, ".dcm") if path.name.lower().endswith(end)), path.name)
+    return printable(name.removesuffix(POSTFIX) or name)
 
 
 def find_references(place: Path, section: str, labelled: Sequence[str] | None) -> dict[str, Reference]:
@@ -115,7 +117,7 @@ def find_references(place: Path, section: str, labelled: Sequence[str] | None) -
         raise ConfigError(f"{place.name}/dataset.json says what each case labels; leave out --labelled")
     found = {}
     for row in load_datalist(place, section):
-        case = output_name({"filename_or_obj": row["image"]})["subject"]
+        case = case_name(row["image"])
         if case in found:
             raise InputError(f"{place.name}/dataset.json: two images are called {case!r}; rename one")
         found[case] = Reference(Path(row["label"]), tuple(row["labelled"]), Path(row["image"]))
@@ -139,6 +141,7 @@ def pair_cases(
 
     Raises InputError where a case lacks its counterpart (unless ``allow_missing``), or where no name is on both sides.
     """
+    predictions = _as_named(predictions, references)
     common = sorted(predictions.keys() & references.keys())
     lacking = {
         "no prediction": sorted(references.keys() - predictions.keys()),
@@ -152,13 +155,32 @@ def pair_cases(
     return [Pair(case, predictions[case], references[case]) for case in common], told
 
 
+def _as_named(predictions: Mapping[str, _T], cases: Iterable[str]) -> dict[str, _T]:
+    """``predictions`` by the names of ``cases``, where they have them with dots as underscores and none as they are."""
+    missing = [case for case in cases if case not in predictions]
+    written = Counter(_written(case) for case in missing)
+    renamed = {_written(case): case for case in missing if written[_written(case)] == 1}
+    cases = set(cases)
+    spare = Counter(_written(name) for name in predictions if name not in cases)
+    named = {}
+    for name, prediction in predictions.items():
+        own = name in cases or spare[_written(name)] > 1
+        named[name if own else renamed.get(_written(name), name)] = prediction
+    return named
+
+
+def _written(case: str) -> str:
+    """A case's name as the bundles write it."""
+    return output_name({"filename_or_obj": case})["subject"]
+
+
 def _named(cases: list[str]) -> str:
     return ", ".join(cases[:_SHOWN]) + (f" and {len(cases) - _SHOWN} more" if len(cases) > _SHOWN else "")
 
 
 def add_images(references: Mapping[str, Reference], folder: Path) -> dict[str, Reference]:
     """The references with the CTs of a folder, by name; a case without one stays as it is."""
-    images = {output_name({"filename_or_obj": r["image"]})["subject"]: Path(r["image"]) for r in list_images(folder)}
+    images = _as_named({case_name(row["image"]): Path(row["image"]) for row in list_images(folder)}, references)
     return {
         case: Reference(known.path, known.labelled, images.get(case, known.image)) for case, known in references.items()
     }
@@ -178,7 +200,7 @@ def load_pair(pair: Pair, site: Site, names: Mapping[str, str], labelled: Sequen
     held: tuple[str, ...] = ()
     if kinds[0]:
         reference = read_label_map(pair.reference.path)
-        drawn = read_rtstruct(pair.prediction, reference, site, names)
+        drawn = read_rtstruct(pair.prediction, reference, site, names, may_lack_all=True)
         prediction, notes = drawn.label_map, drawn.notes
     else:
         prediction = read_label_map(pair.prediction)
@@ -192,4 +214,4 @@ def load_pair(pair: Pair, site: Site, names: Mapping[str, str], labelled: Sequen
     if told is None:
         present = {organ.key for organ in site.organs if (reference.label == organ.value).any()}
         told = tuple(key for key in site.values if key in present | set(held) | set(labelled))
-    return LoadedPair(prediction, reference, told, tuple(f"{pair.case}: {note}" for note in notes))
+    return LoadedPair(prediction, reference, told, tuple(printable(f"{pair.case}: {note}") for note in notes))

@@ -74,7 +74,7 @@ def describe_input(image: Any) -> dict:
         "modality": "CT",
         "kind": image.kind,
         "axes": "slices, rows, columns" if image.kind == "DICOM" else "as in the file",
-        "size_voxels": [int(n) for n in image.tensor.shape[1:]],
+        "size_voxels": [int(n) for n in image.hu.shape],
         "spacing_mm": [round(float(s), 4) for s in spacing],
         "affine_ras_mm": [[round(float(v), 6) for v in line] for line in np.asarray(image.affine)],
     }

@@ -11,7 +11,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from oarseg.evaluation.scores import read_scores
-from oarseg.evaluation.summary import MeanStat, OrganSummary, Stat, mean_over_organs, summarize
+from oarseg.evaluation.summary import LEAST_CASES, MeanStat, OrganSummary, Stat, mean_over_organs, summarize
+from oarseg.evaluation.tables import COVERED
 from oarseg.sites import Site, load_site
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -21,9 +22,9 @@ HEADER = """\
 |---|---|---|---|---|---|---|---|---|"""
 NOTE = """\
 Mean ± standard deviation over the cases. Intervals: of the mean, bootstrap over cases (10 000 resamples), none below 4
-cases; that of the mean over organs takes organs of a single case as exact. HD95 and surface Dice (tolerance
-{tolerance:g} mm) are those of both stages; an organ that was missed has Dice and surface Dice 0 and no HD95. Voxels of
-these CTs are 2 to 5.4 mm wide, so both are coarse: not to be compared with figures from finer ones."""
+cases, nor for a mean over organs of which one has fewer. HD95 and surface Dice (tolerance {tolerance:g} mm) are those
+of both stages; an organ that was missed has Dice and surface Dice 0 and no HD95. Voxels of these CTs are 2 to 5.4 mm
+wide, so both are coarse: not to be compared with figures from finer ones."""
 
 
 @dataclass(frozen=True)
@@ -97,13 +98,21 @@ def results_table(site: Site, folder: Path = RESULTS) -> str:
                 f"| {organ.name} | {b.n} | {a.text if a else '-'} | {b.text} | {span(b)} "
                 f"| {_short(b.hd95, 1)} | {_short(b.surface_dice, 3)} | {b.lowest:.3f} | {b.missed} |"
             )
-    first, both = (mean_over_organs(stored_rows(method, folder)) for method in METHODS)
-    hd95, near = (mean_over_organs(rows, measure) for measure in ("hd95_mm", "surface_dice"))
-    lines.append(
-        f"| mean over organs | | {_short(first, 3)} | {_short(both, 3)} | {span(both)} "
+    lines.append(_mean_line("mean over organs", stored_rows("stage1", folder), rows, 1))
+    counts = [stat.n for stat in two.values()]
+    if min(counts) < LEAST_CASES <= max(counts):
+        lines.append(_mean_line(COVERED, stored_rows("stage1", folder), rows, LEAST_CASES))
+    return "\n".join([*lines, "", NOTE.format(tolerance=rows[0]["tolerance_mm"])])
+
+
+def _mean_line(name: str, one: list[dict], two: list[dict], least: int) -> str:
+    """The line of a mean over the organs that ``least`` cases or more label."""
+    first, both = (mean_over_organs(rows, "dice", least) for rows in (one, two))
+    hd95, near = (mean_over_organs(two, measure, least) for measure in ("hd95_mm", "surface_dice"))
+    return (
+        f"| {name} | | {_short(first, 3)} | {_short(both, 3)} | {span(both)} "
         f"| {_short(hd95, 1)} | {_short(near, 3)} | | |"
     )
-    return "\n".join([*lines, "", NOTE.format(tolerance=rows[0]["tolerance_mm"])])
 
 
 def span(stat: Summary | MeanStat | None) -> str:

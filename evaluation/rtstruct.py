@@ -59,7 +59,7 @@ def read_names(path: Path | None, site: Site) -> dict[str, str]:
         own = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"no map of ROI names at {path} ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is no JSON ({error}); expected {{ROI name: organ key}}") from error
     if not isinstance(own, dict) or not all(isinstance(key, str) for key in own.values()):
         raise ConfigError(f'{path} must be a JSON object of names, such as {{"Parotid-Left": "parotid_left"}}')
@@ -68,14 +68,22 @@ def read_names(path: Path | None, site: Site) -> dict[str, str]:
     return names | own
 
 
-def read_rtstruct(path: Path, grid: LabelMap, site: Site, names: Mapping[str, str]) -> Structures:
+def read_rtstruct(
+    path: Path, grid: LabelMap, site: Site, names: Mapping[str, str], may_lack_all: bool = False
+) -> Structures:
     """Draw the organs of an RTSTRUCT on the voxels of ``grid``; ``names``: organ key by ROI name.
 
-    Where two organs overlap, the smaller has the voxel, and a note says so. Raises InputError (no RTSTRUCT, damaged),
+    Where two organs overlap, the smaller has the voxel, and a note says so. ``may_lack_all``: one without any organ is
+    an empty label map and a note, as of a prediction that found nothing. Raises InputError (no RTSTRUCT, damaged),
     ConfigError (no ROI is an organ, two ROIs are one organ) or GeometryError (contours off the grid's slices).
     """
-    dataset = _load(path)
-    chosen, notes = _choose(dataset, names, path.name)
+    dataset = load_structure_set(path)
+    chosen, notes = organ_contours(dataset, names, path.name)
+    if not chosen:
+        rois = _listed([str(roi.get("ROIName", "")).strip() for roi in dataset.StructureSetROISequence])
+        if not may_lack_all:
+            raise ConfigError(f"{path.name}: no ROI is an organ: {rois or 'there is none'}; map them by --names")
+        notes.append(f"{path.name}: no organ in it; all that the reference labels counts as missed")
     masks = {}
     for key, contours in chosen.items():
         where = f"{path.name}, {site.organ(key).name}"
@@ -103,7 +111,7 @@ def is_rtstruct(path: Path) -> bool:
         return False
 
 
-def _load(path: Path) -> Dataset:
+def load_structure_set(path: Path) -> Dataset:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path.name} is larger than {MAX_BYTES >> 20} MiB, so no RTSTRUCT of one patient")
@@ -120,7 +128,9 @@ def _load(path: Path) -> Dataset:
     return dataset
 
 
-def _choose(dataset: Dataset, names: Mapping[str, str], file: str) -> tuple[dict[str, list[np.ndarray]], list[str]]:
+def organ_contours(
+    dataset: Dataset, names: Mapping[str, str], file: str
+) -> tuple[dict[str, list[np.ndarray]], list[str]]:
     """Contours (n, 3) LPS mm by organ key, and notes on the ROIs that are left out."""
     rois = _numbered(
         ((r.get("ROINumber"), str(r.get("ROIName", "")).strip()) for r in dataset.StructureSetROISequence), file
@@ -141,8 +151,6 @@ def _choose(dataset: Dataset, names: Mapping[str, str], file: str) -> tuple[dict
             chosen[names[name]] = [_points(c, f"{file}, {name}") for c in contours]
         else:
             notes.append(f"{file}: {name} has no closed contour, left out")
-    if not chosen:
-        raise ConfigError(f"{file}: no ROI is an organ: {_listed(list(rois.values()))}; map them by --names")
     return chosen, notes
 
 
@@ -206,15 +214,19 @@ def draw(contours: list[np.ndarray], grid: LabelMap, where: str) -> tuple[np.nda
             )
         levels.add(level)
         _fill(planes[level], np.delete(points, axis, axis=1).round(DECIMALS))
+    return mask, notes + _gaps(levels, where)
+
+
+def _gaps(levels: set[int], where: str) -> list[str]:
+    """A note on slices without a contour between others; GeometryError where most have none."""
     steps = np.diff(sorted(levels))
     if len(steps) > 2 and np.median(steps) > 1:
         raise GeometryError(
             f"{where}: contours lie {np.median(steps):g} slices apart; give the grid of the CT that they were drawn "
             "on, or interpolate them where they were drawn"
         )
-    if (steps > 1).any():
-        notes.append(f"{where}: {int((steps - 1).sum())} slice(s) between its contours have none")
-    return mask, notes
+    lacking = int((steps - 1).sum())
+    return [f"{where}: {lacking} slice(s) between its contours have none"] if lacking else []
 
 
 def _fill(plane: np.ndarray, vertices: np.ndarray) -> None:

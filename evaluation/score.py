@@ -17,18 +17,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from monai.data import MetaTensor
 from tqdm import tqdm
 
 from oarseg.datasets import load_datalist
+from oarseg.datasets.datalist import case_name, case_names
 from oarseg.errors import OarsegError
 from oarseg.evaluation.cases import TOLERANCE_MM, score_case
 from oarseg.evaluation.label_maps import LabelMap, check_same_grid, read_label_map
 from oarseg.evaluation.results import METHODS, RESULTS, results_table
 from oarseg.evaluation.scores import write_scores
-from oarseg.inference import LocalizerInferer, Pipeline
+from oarseg.inference import Pipeline
 from oarseg.inference.outputs import write_segmentation, writing
-from oarseg.inference.pipeline import on_axes_of
 from oarseg.inference.read import read_image
 
 
@@ -40,11 +39,11 @@ def score_methods(
     Raises GeometryError where the labels lie on another grid than the image.
     """
     ct = read_image(case["image"])
-    image, affine = ct.tensor, ct.affine
-    name = Path(case["image"]).name.split(".")[0]
+    affine = ct.affine
+    name = case_name(case["image"])
     reference = read_label_map(case["label"], turn=False)
     rows = {}
-    for method, label in zip(METHODS, (stage_one(pipeline, image), pipeline.segment(image).label), strict=True):
+    for method, label in zip(METHODS, (pipeline.stage_one(ct), pipeline.segment(ct).label), strict=True):
         check_same_grid(LabelMap(label, affine), reference, name)
         rows[method], _ = score_case(
             name, label, reference.label, affine, case["labelled"], pipeline.site, tolerance_mm
@@ -52,13 +51,6 @@ def score_methods(
         if predictions:
             _keep(predictions / method / f"{name}.nii.gz", label, affine)
     return rows
-
-
-def stage_one(pipeline: Pipeline, image: MetaTensor) -> np.ndarray:
-    """What stage 1 alone says, on the image's own voxels and axis order."""
-    prepared = pipeline.prepare({"image": image})["image"]
-    label = LocalizerInferer(pipeline.site)(prepared[None].to(pipeline.device), pipeline.network.localizer)
-    return on_axes_of(np.asarray(image.affine), label[0, 0].as_tensor(), prepared)
 
 
 def _keep(path: Path, label: np.ndarray, affine: np.ndarray) -> None:
@@ -80,6 +72,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         cases = load_datalist(args.dataset_dir, args.section)
+        case_names([case["image"] for case in cases])  # two of one name end it before the work, not after
         pipeline = Pipeline(args.bundle_root, args.device)
         rows: dict[str, list[dict]] = {method: [] for method in METHODS}
         for case in tqdm(cases, desc="cases", disable=None):

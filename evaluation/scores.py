@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from oarseg.errors import ConfigError, InputError, OutputError
+from oarseg.text import printable
 
 FIELDS = (
     "case", "organ", "dice", "surface_dice", "hd95_mm", "msd_mm", "centroid_mm", "reference_cm3", "predicted_cm3",
@@ -101,7 +102,8 @@ def _check_unique(rows: list[dict], path: Path) -> None:
 def _typed(row: dict, where: str) -> dict:
     if None in row or None in row.values():
         raise ConfigError(f"{where}: {len(FIELDS)} fields expected, found another number")
-    typed: dict = {name: row[name] for name in TEXTS}
+    # The file may be anybody's, and its words go to a terminal.
+    typed: dict = {name: printable(row[name]) for name in TEXTS}
     for name in FIELDS:
         if name in typed:
             continue

@@ -3,7 +3,8 @@
 Cases are resampled, never organs: two organs of one patient are not independent. The interval is the percentile
 interval (Efron and Tibshirani, 1993) of ``RESAMPLES`` resamples with a fixed seed, so the same scores always give the
 same figures. With few cases it is too narrow; below ``LEAST_CASES`` there is none, as its ends would be the lowest and
-highest value themselves.
+highest value themselves. Nor has a mean over organs one where fewer cases label one of them: that organ's share of the
+uncertainty is not known, and leaving it out would make the mean look surer than it is.
 """
 
 from __future__ import annotations
@@ -63,7 +64,10 @@ class OrganSummary:
 
 @dataclass(frozen=True)
 class MeanStat:
-    """Mean over ``organs`` of their means, with the interval that resampling the cases gives."""
+    """Mean over ``organs`` of their means, with the interval that resampling the cases gives.
+
+    ``low``, ``high``: None where fewer than ``LEAST_CASES`` cases have one of the organs.
+    """
 
     organs: int
     mean: float
@@ -73,11 +77,15 @@ class MeanStat:
 
 @dataclass(frozen=True)
 class Summary:
-    """``organs``: by key, in the table's order. ``mean``: by measure. ``cases``: how many there are."""
+    """``organs``: by key, in the table's order. ``mean``: by measure. ``cases``: how many there are.
+
+    ``covered``: as ``mean``, over the organs that ``LEAST_CASES`` cases or more have.
+    """
 
     cases: int
     organs: Mapping[str, OrganSummary]
     mean: Mapping[str, MeanStat | None]
+    covered: Mapping[str, MeanStat | None]
 
 
 def summarize(rows: Sequence[Mapping], site: Site) -> Summary:
@@ -88,8 +96,10 @@ def summarize(rows: Sequence[Mapping], site: Site) -> Summary:
     known = list(site.values)
     keys = sorted({row["organ"] for row in rows}, key=lambda k: (known.index(k) if k in known else len(known), k))
     organs = {key: _organ(key, [row for row in rows if row["organ"] == key]) for key in keys}
-    mean = {measure: mean_over_organs(rows, measure) for measure in MEASURES}
-    return Summary(len({row["case"] for row in rows}), organs, mean)
+    mean, covered = (
+        {measure: mean_over_organs(rows, measure, least) for measure in MEASURES} for least in (1, LEAST_CASES)
+    )
+    return Summary(len({row["case"] for row in rows}), organs, mean, covered)
 
 
 def _organ(key: str, rows: list[Mapping]) -> OrganSummary:
@@ -119,14 +129,16 @@ def describe(values: Iterable[float | None]) -> Stat | None:
     )
 
 
-def mean_over_organs(rows: Iterable[Mapping], measure: str = "dice") -> MeanStat | None:
+def mean_over_organs(rows: Iterable[Mapping], measure: str = "dice", least: int = 1) -> MeanStat | None:
     """Mean over organs of the organs' means of ``measure``; None where no row has it.
 
-    Each organ weighs the same, however many cases label it. Where a resample holds no case of an organ, the organ's
-    mean over all cases stands in: otherwise an organ that one case labels would come and go, and the interval would
-    show which organs are easy and not how sure the mean is.
+    ``least``: organs that fewer cases have are left out. Each organ weighs the same, however many cases label it. Where
+    a resample holds no case of an organ, the organ's mean over all cases stands in: otherwise an organ that few cases
+    label would come and go, and the interval would show which organs are easy and not how sure the mean is.
     """
     table, _ = by_case(rows, measure)
+    table = table[:, (~np.isnan(table)).sum(axis=0) >= least]
+    table = table[~np.isnan(table).all(axis=1)]
     if not table.size:
         return None
     low, high = interval(table)
@@ -145,12 +157,14 @@ def by_case(rows: Iterable[Mapping], measure: str) -> tuple[np.ndarray, list[str
 
 
 def interval(table: np.ndarray) -> tuple[float | None, float | None]:
-    """Percentile bootstrap interval of the mean over columns of the columns' means; ``table`` (cases, columns)."""
-    cases = len(table)
-    if cases < LEAST_CASES:
+    """Percentile bootstrap interval of the mean over columns of the columns' means; ``table`` (cases, columns).
+
+    None where a column has fewer than ``LEAST_CASES`` cases.
+    """
+    cases, there = len(table), ~np.isnan(table)
+    if cases < LEAST_CASES or there.sum(axis=0).min() < LEAST_CASES:
         return None, None
     rng = np.random.default_rng(SEED)
-    there = ~np.isnan(table)
     filled, whole = np.where(there, table, 0.0), np.nanmean(table, axis=0)
     means = []
     for begin in range(0, RESAMPLES, _BLOCK):

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from oarseg.evaluation.scores import csv_text
-from oarseg.evaluation.summary import MEASURES, MeanStat, OrganSummary, Stat, Summary, describe
+from oarseg.evaluation.summary import LEAST_CASES, MEASURES, MeanStat, OrganSummary, Stat, Summary, describe
 from oarseg.sites import Site
+from oarseg.text import printable
 
 COUNTS = ("missed", "spurious", "absent", "swapped")
 FIGURES = ("mean", "sd", "median", "low", "high", "left_out")
+COVERED = f"mean over organs with {LEAST_CASES} cases or more"
 PIXEL_MEASURES = {
     "pixel_accuracy": "pixel accuracy",
     "mean_pixel_accuracy": "mean pixel accuracy",
@@ -21,8 +23,8 @@ FAR_MM = 20.0
 POOR_DICE = 0.5
 LEGEND = """\
 Mean ± standard deviation over cases; 95 % intervals of the mean by bootstrap over cases (10 000 resamples, fixed seed),
-none below 4 cases. The mean over organs weighs every organ the same; its interval takes an organ that a single case
-labels as exact.
+none below 4 cases. The mean over organs weighs every organ the same; it has no interval where fewer than 4 cases label
+one of them, and the mean over the others then stands below it.
 
 Only organs that a reference labels are scored. An organ that was **missed** has Dice and surface Dice 0 and no
 distances; distances are averaged over the other cases, and "no distance" counts what they leave out. A **spurious**
@@ -57,7 +59,16 @@ def _dice_table(summary: Summary, names: Mapping[str, str]) -> str:
     mean = summary.mean["dice"]
     totals = " | ".join(str(sum(getattr(o, name) for o in summary.organs.values())) for name in COUNTS)
     lines.append(f"| mean over organs | | {_value(mean, 'mean', 3)} | | {span(mean, 3)} | | {totals} |")
+    if partly_covered(summary):
+        covered = summary.covered["dice"]
+        lines.append(f"| {COVERED} | | {_value(covered, 'mean', 3)} | | {span(covered, 3)} | | | | | |")
     return "\n".join(lines)
+
+
+def partly_covered(summary: Summary) -> bool:
+    """Whether some organs, but not all, have enough cases for an interval."""
+    mean, covered = summary.mean["dice"], summary.covered["dice"]
+    return bool(mean and covered and covered.organs < mean.organs)
 
 
 def _distance_table(summary: Summary, tolerance_mm: float, names: Mapping[str, str]) -> str:
@@ -74,6 +85,9 @@ def _distance_table(summary: Summary, tolerance_mm: float, names: Mapping[str, s
     means = " | ".join(_value(summary.mean[measure], "mean", digits) for measure, digits in shown.items())
     total = sum(_without_distance(organ) for organ in summary.organs.values())
     lines.append(f"| mean over organs | {means} | {total} | | |")
+    if partly_covered(summary):
+        means = " | ".join(_value(summary.covered[measure], "mean", digits) for measure, digits in shown.items())
+        lines.append(f"| {COVERED} | {means} | | | |")
     return "\n".join(lines)
 
 
@@ -113,6 +127,8 @@ def summary_csv(summary: Summary) -> str:
         row = {"organ": key, "n": organ.n} | {name: getattr(organ, name) for name in COUNTS}
         rows.append(row | _figures(organ.stats))
     rows.append({"organ": "mean", "n": summary.cases} | _figures(summary.mean))
+    if partly_covered(summary):
+        rows.append({"organ": f"mean of {LEAST_CASES} cases or more", "n": summary.cases} | _figures(summary.covered))
     return csv_text(fields, rows)
 
 
@@ -155,11 +171,11 @@ def failures_markdown(rows: Sequence[Mapping], notes: Sequence[str], site: Site)
     ]
     found = failures(rows)
     for case in dict.fromkeys(case for case, _, _ in found):
-        lines += [f"## {case}", ""]
+        lines += [f"## {printable(case)}", ""]
         lines += [f"- {names.get(organ, organ)}: {what}" for c, organ, what in found if c == case]
         lines.append("")
     if not found:
         lines += ["None.", ""]
     if notes:
-        lines += ["## Notes on the files", "", *(f"- {note}" for note in notes), ""]
+        lines += ["## Notes on the files", "", *(f"- {printable(note)}" for note in notes), ""]
     return "\n".join(lines)

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from oarseg.evaluation.ablation_measure import distinct, flops, measure_all, valid_size
+from oarseg.errors import ConfigError
+from oarseg.evaluation.ablation_measure import (
+    SEPARATE,
+    SHARED,
+    distinct,
+    flops,
+    measure_all,
+    measure_stage2,
+    valid_size,
+)
 from oarseg.evaluation.ablation_plan import load_plan
+from oarseg.evaluation.ablation_stage2 import stage2_section
 from oarseg.networks import UNet3d
+from oarseg.sites import load_site
 
 
 def test_flops_of_a_convolution() -> None:
@@ -52,3 +64,31 @@ def test_measures_a_small_plan(tmp_path: Path) -> None:
     assert small["tflop"] < base["tflop"]
     assert 0.1 < small["peak_gib"] < 4
     assert small["seconds"] > 0
+
+
+def test_both_kinds_of_stage_2(tmp_path: Path) -> None:
+    """Figures against counting, and how the report tells them."""
+    widths = {"mandible": 4}
+    organs = tuple(replace(o, grid=(16, 16, 16), base_width=widths.get(o.key, 2)) for o in load_site().organs)
+    content = measure_stage2(replace(load_site(), organs=organs), repeats=2)
+    separate, shared = (content["stage2"]["kinds"][name] for name in (SEPARATE, SHARED))
+    sizes = {width: sum(p.numel() for p in UNet3d(2, width).parameters()) for width in (2, 4)}
+    assert separate["parameters"] == 7 * sizes[2] + sizes[4]
+    assert sizes[4] < shared["parameters"] < 1.3 * sizes[4]
+    assert separate["megabytes"] > shared["megabytes"] > 0
+    assert shared["tflop"] == pytest.approx(8 * flops(UNet3d(2, 4), (16, 16, 16)) / 1e12, rel=1e-3)
+    assert separate["ratio"] == 1
+    assert min(separate["core_seconds"], shared["core_seconds"], shared["ratio"]) > 0
+    (tmp_path / "measured.json").write_text(json.dumps(content), encoding="utf-8")
+    text = stage2_section(tmp_path)
+    assert f"| one for all organs | {shared['parameters'] / 1e6:.2f} M | {shared['megabytes']:.1f} |" in text
+    assert "each of the 8 organs" in text
+
+
+def test_stage_2_not_measured_or_malformed(tmp_path: Path) -> None:
+    assert stage2_section(tmp_path) == ""
+    (tmp_path / "measured.json").write_text("{}", encoding="utf-8")
+    assert stage2_section(tmp_path) == ""
+    (tmp_path / "measured.json").write_text('{"stage2": {"kinds": {"x": {}}}}', encoding="utf-8")
+    with pytest.raises(ConfigError, match="measured.json is malformed.*measure again"):
+        stage2_section(tmp_path)

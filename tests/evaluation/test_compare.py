@@ -9,6 +9,7 @@ from scipy.stats import wilcoxon
 from oarseg.errors import ConfigError, InputError
 from oarseg.evaluation.compare import ALL, compare, comparison_csv, comparison_markdown, holm, load, signed_rank
 from oarseg.evaluation.scores import write_scores
+from oarseg.evaluation.tables import COVERED
 from oarseg.sites import load_site
 
 SITE = load_site()
@@ -52,6 +53,18 @@ def test_known_differences(pair):
     overall = line(found, "dice", ALL)
     assert overall.pairs == 8 and overall.difference == pytest.approx(mandible.difference / 2)
     assert overall.p == pytest.approx(2 / 2**8) and found.notes == ()
+
+
+def test_an_organ_of_few_pairs_leaves_the_mean_without_an_interval(pair):
+    a, b = ([*side, row("a", "brainstem", dice)] for side, dice in zip(pair, (0.2, 0.4), strict=True))
+    found = compare(a, b, SITE)
+    overall, covered = line(found, "dice", ALL), line(found, "dice", COVERED)
+    assert (overall.low, overall.high) == (None, None) and overall.difference > covered.difference
+    assert covered.low < covered.difference < covered.high
+    assert covered.difference == pytest.approx(line(compare(*pair, SITE), "dice", ALL).difference)
+    text = comparison_markdown(found, SITE)
+    assert f"| {COVERED} | 8 |" in text and "nor over organs of which one has fewer" in text
+    assert not any(d.organ == COVERED for d in compare(*pair, SITE).differences)
 
 
 def test_the_other_way_round_has_the_other_sign(pair):

@@ -10,10 +10,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 from matplotlib import image as png
 from monai.transforms import LoadImage
-from torch import nn
 
 from oarseg.errors import GeometryError, InputError
 from oarseg.evaluation import localization
@@ -31,7 +29,8 @@ from oarseg.evaluation.localization_shift import shift_rows, shifted
 from oarseg.evaluation.localization_store import FACES
 from oarseg.evaluation.localization_summary import coverage
 from oarseg.inference import Pipeline
-from oarseg.networks import TwoStageNet
+from oarseg.inference.localize import Network
+from oarseg.inference.modules import array_networks
 from oarseg.sites import load_site
 from oarseg.transforms import Box, Grid, box_of_mask
 
@@ -40,32 +39,24 @@ GRID = Grid((0.0, 0.0, 0.0), (3.0, 2.0, 2.5), (20, 30, 40))
 SMALL = ("brainstem", "eye_left", "parotid_left")
 
 
-class Misplaced(nn.Module):
+def misplaced(network: Network, voxels: int) -> Network:
     """A network whose answer lies ``voxels`` further to the patient's left."""
-
-    def __init__(self, network: nn.Module, voxels: int) -> None:
-        super().__init__()
-        self.network, self.voxels = network, voxels
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return torch.roll(self.network(image), self.voxels, dims=-1)
+    return lambda image: np.roll(network(image), voxels, axis=-1)
 
 
-class Blind(nn.Module):
+def blind(image: np.ndarray) -> np.ndarray:
     """A localizer that sees nothing but background."""
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return torch.cat([image * 0 + 9, *[image * 0] * len(SITE.organs)], dim=1)
+    return np.concatenate([image * 0 + 9, *[image * 0] * len(SITE.organs)], axis=1)
 
 
 @pytest.fixture
 def pipeline(monkeypatch: pytest.MonkeyPatch, phantom) -> Pipeline:
     """The installed two-stage bundle with networks that know the phantom."""
-    monkeypatch.setattr("oarseg.inference.pipeline.verified", lambda root: (Path("model.pt"), "0123456789abcdef"))
-    monkeypatch.setattr("oarseg.inference.pipeline.load_weights", lambda network, path: None)
+    monkeypatch.setattr("oarseg.inference.bundle.verified", lambda root: (Path("model.pt"), "0123456789abcdef"))
+    monkeypatch.setattr("oarseg.inference.modules.load_weights", lambda network, path: None)
     pipeline = Pipeline(device="cpu")
     second = {o.key: phantom.ByIntensity([o.value]) for o in SITE.organs}
-    pipeline.network = TwoStageNet(phantom.ByIntensity([o.value for o in SITE.organs]), second)
+    pipeline.networks = array_networks(phantom.ByIntensity([o.value for o in SITE.organs]), second, "cpu")
     return pipeline
 
 
@@ -127,7 +118,7 @@ def test_a_box_too_far_left_says_so(section: str, pipeline: Pipeline, small_data
     """Two voxels of 2.5 mm, whichever way the image lies."""
     (case, silver), = section_cases(small_dataset, section)
     right_place = {r.organ: r for r in coverage_rows(pipeline, case, section, silver)}
-    pipeline.network.localizer = Misplaced(pipeline.network.localizer, 2)
+    pipeline.networks |= {"localizer": misplaced(pipeline.networks["localizer"], 2)}
     moved = {r.organ: r for r in coverage_rows(pipeline, case, section, silver)}
     assert set(moved) == set(SMALL)
     for key, row in moved.items():
@@ -153,7 +144,7 @@ def test_the_box_is_the_one_that_stage_two_sees(pipeline: Pipeline, small_datase
 
 
 def test_an_organ_that_is_not_found_counts_as_not_held(pipeline: Pipeline, small_dataset: Path) -> None:
-    pipeline.network.localizer = Blind()
+    pipeline.networks |= {"localizer": blind}
     (case, silver), = section_cases(small_dataset, "validation")
     rows = list(coverage_rows(pipeline, case, "validation", silver))
     assert [(r.found, r.share) for r in rows] == [(False, 0.0)] * 3 and math.isnan(rows[0].size_d)

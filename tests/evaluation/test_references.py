@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -82,9 +83,51 @@ def test_cases_are_paired_by_name_and_missing_ones_are_named():
         pair_cases({"x": Path("x")}, references, True)
 
 
+def test_names_with_dots_stay_apart():
+    references = {name: Reference(Path(name)) for name in ("pt.1", "pt_1.2", "pt.2")}
+    exact, _ = pair_cases({name: Path(name) for name in references}, references, False)
+    assert [(pair.case, pair.prediction.name) for pair in exact] == [(n, n) for n in sorted(references)]
+    # As the bundles write them.
+    written = {name: Path(name) for name in ("pt_1", "pt_1_2", "pt_2")}
+    pairs, _ = pair_cases(written, references, False)
+    assert {pair.case: pair.prediction.name for pair in pairs} == {"pt.1": "pt_1", "pt_1.2": "pt_1_2", "pt.2": "pt_2"}
+
+
+def test_a_name_that_stands_for_two_cases_is_nobodys():
+    references = {name: Reference(Path(name)) for name in ("pt.1", "pt_1")}
+    pairs, _ = pair_cases({"pt.1": Path("a"), "pt_1": Path("b")}, references, False)
+    assert [(pair.case, pair.prediction.name) for pair in pairs] == [("pt.1", "a"), ("pt_1", "b")]
+    with pytest.raises(InputError, match="no prediction: pt.1"):
+        pair_cases({"pt_1": Path("b")}, references, False)
+    with pytest.raises(InputError, match="no case is on both sides"):
+        pair_cases({"a.b_c": Path("a"), "a_b.c": Path("b")}, {"a.b.c": Reference(Path("r"))}, True)
+
+
+def test_only_known_endings_are_no_part_of_a_name(scan, save_plan, tmp_path):
+    touched(tmp_path, "pt_1.2.nii.gz", "pt.1_seg.nii.gz", "1.2.840.1/segmentation.nii.gz")
+    save_plan(tmp_path / "plan.3", *scan)
+    save_plan(tmp_path / "PLAN.4.DCM", *scan)
+    assert set(find_label_maps(tmp_path)) == {"pt_1.2", "pt.1", "1.2.840.1", "plan.3", "PLAN.4"}
+
+
+def test_plans_are_told_by_what_they_hold(scan, save_plan, tmp_path):
+    save_plan(tmp_path / "RS_without_ending", *scan)
+    save_plan(tmp_path / "patient/RS", *scan)
+    touched(tmp_path, "IM0001", "patient/IM0001", "notes.md")
+    found = {case: path.relative_to(tmp_path).as_posix() for case, path in find_label_maps(tmp_path).items()}
+    assert found == {"RS_without_ending": "RS_without_ending", "patient": "patient/RS"}
+
+
+def test_names_that_no_terminal_takes(scan, save_map, tmp_path):
+    odd = os.fsdecode(b"a\nb\xff\x1b[2J")
+    save_map(tmp_path / f"{odd}.nii", *scan)
+    assert list(find_label_maps(tmp_path)) == ["a\\nb\\udcff\\x1b[2J"]
+
+
 def test_images_are_added_by_name(tmp_path):
-    references = {name: Reference(Path(name)) for name in "ab"}
-    found = add_images(references, touched(tmp_path, "a.nii.gz", "z.nii.gz"))
+    references = {name: Reference(Path(name)) for name in ("a", "b", "c.1")}
+    found = add_images(references, touched(tmp_path, "a.nii.gz", "z.nii.gz", "c_1.nii.gz"))
+    assert found["c.1"].image == tmp_path / "c_1.nii.gz"
     assert found["a"].image == tmp_path / "a.nii.gz" and found["b"].image is None
 
 

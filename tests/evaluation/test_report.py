@@ -80,8 +80,7 @@ def report(label: np.ndarray) -> dict:
     """A report about ``label`` by stand-ins for the pipeline and the image."""
     weights = {"file": "model.pt", "sha256": "ab", "bundle": "hn_ct_two_stage", "version": "0"}
     pipeline = SimpleNamespace(site=SITE, device="cpu", weights=weights)
-    tensor = np.zeros((1, 10, 20, 30))
-    image = SimpleNamespace(tensor=tensor, affine=DICOM, kind="DICOM", series="0123", warnings=("odd",))
+    image = SimpleNamespace(hu=np.zeros((10, 20, 30)), affine=DICOM, kind="DICOM", series="0123", warnings=("odd",))
     found = SimpleNamespace(
         missing={"brainstem": "stage 1 did not find it"}, warnings=["large"], measures=measure(label, DICOM, SITE)
     )

@@ -8,6 +8,7 @@ from oarseg.errors import ConfigError
 from oarseg.evaluation.cases import score_case
 from oarseg.evaluation.results import METHODS, RESULTS, results_table, validation_summary
 from oarseg.evaluation.scores import read_scores, write_scores
+from oarseg.evaluation.tables import COVERED
 from oarseg.sites import load_site
 
 SITE = load_site()
@@ -50,7 +51,10 @@ def test_table_shows_both_methods(stored):
     assert line.endswith("| 0.0 | 0.800 | 0.000 | 1 |")
     # One case: no spread, no interval.
     assert "| Eye_L | 1 | " in table and "| 1.000 | - | 0.0 | 1.000 | 1.000 | 0 |" in table
-    assert "| mean over organs | |" in table and "| 0.900 |" in table
+    assert "| mean over organs | |" in table and "| 0.900 | - |" in table
+    # The eye has one case: what is sure of the mean is that of the mandible alone.
+    two = validation_summary("two_stage", stored)["mandible"]
+    assert f"| {COVERED} | | {one.mean:.3f} | 0.800 | {two.low:.3f} to {two.high:.3f} | 0.0 | 0.800 | | |" in table
 
 
 def test_figures_follow_the_file(stored):

@@ -116,6 +116,24 @@ def test_bad_maps_of_names(text, said, tmp_path):
         read_names(tmp_path / "none.json", SITE)
 
 
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_a_map_of_names_nested_without_end(opening, tmp_path):
+    (tmp_path / "names.json").write_text(opening * 200_000)
+    with pytest.raises(ConfigError, match="no JSON"):
+        read_names(tmp_path / "names.json", SITE)
+
+
+def test_a_prediction_without_any_organ_is_an_empty_map(scan, save_plan, tmp_path):
+    label, affine = scan
+    other = {organ.key: f"Other {organ.name}" for organ in SITE.organs}
+    path = save_plan(tmp_path / "plan.dcm", label, affine, other)
+    with pytest.raises(ConfigError, match="no ROI is an organ: 'Other Brainstem'"):
+        read_rtstruct(path, grid_of(label, affine), SITE, NAMES)
+    found = read_rtstruct(path, grid_of(label, affine), SITE, NAMES, may_lack_all=True)
+    assert found.organs == () and not found.label_map.label.any() and found.label_map.label.shape == label.shape
+    assert "'Other Brainstem'" in found.notes[0] and found.notes[1].endswith("the reference labels counts as missed")
+
+
 def test_where_organs_overlap_the_smaller_has_the_voxels(scan, save_plan, tmp_path):
     label, affine = scan
     path = save_plan(tmp_path / "plan.dcm", label, affine)

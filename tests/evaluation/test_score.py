@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from types import SimpleNamespace
 
 import nibabel as nib
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 
 from oarseg.evaluation import score
+from oarseg.evaluation.references import find_label_maps, find_references, pair_cases
 from oarseg.evaluation.scores import read_scores
 from oarseg.sites import load_site
 
@@ -20,7 +23,7 @@ def by_label(monkeypatch, dataset_dir):
     """Stage 1 finds every organ two voxels off, both stages find them exactly but never the left parotid."""
 
     def truth(image) -> np.ndarray:
-        hu = image.as_tensor()[0].numpy()
+        hu = image.hu
         return np.where((hu > 0) & (hu <= 600), hu // 75, 0).astype(np.uint8)
 
     class Fake:
@@ -29,12 +32,14 @@ def by_label(monkeypatch, dataset_dir):
         def __init__(self, bundle_root: str | None, device: str) -> None:
             self.device = device
 
+        def stage_one(self, image) -> np.ndarray:
+            return np.roll(truth(image), 2, 2)
+
         def segment(self, image) -> SimpleNamespace:
             label = truth(image)
             return SimpleNamespace(label=label * (label != SITE.values["parotid_left"]))
 
     monkeypatch.setattr(score, "Pipeline", Fake)
-    monkeypatch.setattr(score, "stage_one", lambda pipeline, image: np.roll(truth(image), 2, 2))
     return dataset_dir
 
 
@@ -56,3 +61,32 @@ def test_both_methods_are_stored(by_label, tmp_path, capsys):
 def test_an_error_is_one_line_and_writes_nothing(by_label, tmp_path, capsys):
     assert score.main([str(by_label), "--section", "none", "--out", str(tmp_path / "r")]) == 2
     assert "no section 'none'" in capsys.readouterr().err and not (tmp_path / "r").exists()
+
+
+def test_cases_whose_names_have_dots_stay_apart(by_label, tmp_path, monkeypatch, capsys):
+    content = json.loads((by_label / "dataset.json").read_text(encoding="utf-8"))
+    home = tmp_path / "data"
+    for row, name in zip(content["validation"], ("pt.1", "pt.2"), strict=True):
+        for kind in ("image", "label"):
+            (home / kind).mkdir(parents=True, exist_ok=True)
+            shutil.copy(by_label / row[kind], home / kind / f"{name}.nii.gz")
+            row[kind] = f"{kind}/{name}.nii.gz"
+    (home / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    assert score.main([str(home), "--out", str(tmp_path / "r"), "--predictions", str(tmp_path / "p")]) == 0
+    assert {row["case"] for row in read_scores(tmp_path / "r/two_stage.csv")} == {"pt.1", "pt.2"}
+    assert sorted(p.name for p in (tmp_path / "p/stage1").iterdir()) == ["pt.1.nii.gz", "pt.2.nii.gz"]
+    # oarseg evaluate calls them the same, and finds what was kept.
+    pairs, _ = pair_cases(find_label_maps(tmp_path / "p/stage1"), find_references(home, "validation", None), False)
+    assert [(pair.case, pair.prediction.name) for pair in pairs] == [("pt.1", "pt.1.nii.gz"), ("pt.2", "pt.2.nii.gz")]
+
+
+def test_two_cases_of_one_name_end_the_run_before_the_work(by_label, tmp_path, capsys):
+    content = json.loads((by_label / "dataset.json").read_text(encoding="utf-8"))
+    content["validation"] *= 2
+    for row in content["validation"]:
+        for kind in ("image", "label"):
+            (tmp_path / row[kind]).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(by_label / row[kind], tmp_path / row[kind])
+    (tmp_path / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    assert score.main([str(tmp_path), "--out", str(tmp_path / "r")]) == 2
+    assert "two images are called 'd'" in capsys.readouterr().err and not (tmp_path / "r").exists()

@@ -77,3 +77,8 @@ def test_other_files_are_refused(tmp_path):
     write_scores(tmp_path / "twice.csv", [row(), row()])
     with pytest.raises(ConfigError, match="two rows"):
         read_scores(tmp_path / "twice.csv")
+
+
+def test_words_of_a_file_are_printable(tmp_path):
+    write_scores(tmp_path / "scores.csv", [row("a\x1b[2J")])
+    assert read_scores(tmp_path / "scores.csv")[0]["case"] == "a\\x1b[2J"

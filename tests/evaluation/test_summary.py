@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import bootstrap
 
-from oarseg.evaluation.summary import describe, interval, mean_over_organs, summarize
+from oarseg.evaluation.summary import LEAST_CASES, describe, interval, mean_over_organs, summarize
 from oarseg.sites import load_site
 
 SITE = load_site()
@@ -61,8 +61,18 @@ def test_the_mean_over_organs_weighs_organs_alike():
     rows = [row(case, "mandible", 0.9) for case in "abcdef"] + [row("a", "eye_left", 0.5)]
     found = mean_over_organs(rows)
     assert (found.organs, found.mean) == (2, pytest.approx(0.7))
-    # An organ of one case does not come and go with the resamples.
+    # How sure the eye's score is nobody can tell from one case, so nor of the mean.
+    assert (found.low, found.high) == (None, None)
+    covered = mean_over_organs(rows, least=LEAST_CASES)
+    assert (covered.organs, covered.mean, covered.low) == (1, pytest.approx(0.9), pytest.approx(0.9))
+    assert mean_over_organs(rows[-1:], least=LEAST_CASES) is None
+
+
+def test_an_organ_of_few_cases_does_not_come_and_go_with_the_resamples():
+    rows = [row(case, "mandible", 0.9) for case in "abcdefgh"] + [row(case, "eye_left", 0.5) for case in "abcd"]
+    found = mean_over_organs(rows)
     assert (found.low, found.high) == (pytest.approx(0.7), pytest.approx(0.7))
+    assert mean_over_organs(rows[:-1]).low is None
 
 
 def test_cases_are_resampled_and_not_organs():

@@ -15,7 +15,7 @@ from oarseg.evaluation.figures import write_box_plots
 from oarseg.evaluation.label_maps import LabelMap
 from oarseg.evaluation.preview import AXIAL, CORONAL, SAGITTAL, lps_view
 from oarseg.evaluation.summary import summarize
-from oarseg.evaluation.tables import failures, failures_markdown, summary_csv, summary_markdown
+from oarseg.evaluation.tables import COVERED, failures, failures_markdown, summary_csv, summary_markdown
 from oarseg.evaluation.worst import IN_PREDICTION, IN_REFERENCE, disagreeing_level, worst_page, worst_rows
 from oarseg.sites import load_site
 
@@ -117,3 +117,25 @@ def test_the_page_needs_nothing_else_and_escapes_names(cases):
     assert "&lt;missed&gt;, brainstem</b>: missed<br>Dice 0.000" in page and "<missed>" not in page
     assert "left and right exchanged" in page and "http" not in page.replace("http-equiv", "")
     assert worst_page([], 5, load, SITE).count("<figure>") == 0
+
+
+def test_the_mean_of_organs_with_enough_cases_has_the_interval(cases):
+    _, rows, whole = cases
+    rows = [*rows, rows[0] | {"organ": "eye_left", "dice": 0.4}]
+    summary = summarize(rows, SITE)
+    text = summary_markdown(summary, whole, 2.0, SITE)
+    mean, covered = (f"{summary.mean['dice'].mean:.3f}", summary.covered["dice"])
+    assert f"| mean over organs | | {mean} | | - |" in text
+    assert f"| {COVERED} | | {covered.mean:.3f} | | {covered.low:.3f} to {covered.high:.3f} | | | | | |" in text
+    heads = [line.count("|") for line in text.splitlines() if line.startswith("| organ")]
+    assert [line.count("|") for line in text.splitlines() if line.startswith(f"| {COVERED}")] == heads
+    last = list(csv.DictReader(io.StringIO(summary_csv(summary))))[-2:]
+    assert last[0]["dice_low"] == "" and float(last[1]["dice_low"]) == pytest.approx(covered.low, abs=1e-5)
+    # Where all organs have enough, one line says it.
+    assert COVERED not in summary_markdown(summarize(cases[1], SITE), whole, 2.0, SITE)
+
+
+def test_names_from_outside_are_printable(cases):
+    rows = [r | {"case": "a\nb\udcff"} for r in cases[1] if r["case"] == "far"]
+    text = failures_markdown(rows, ["x\x1b[2J\udc80: odd"], SITE)
+    assert "## a\\nb\\udcff" in text and "- x\\x1b[2J\\udc80: odd" in text and text.encode("utf-8")
