@@ -15,6 +15,7 @@ from types import FrameType, ModuleType
 
 from oarseg import __version__
 from oarseg.errors import OarsegError
+from oarseg.text import printable
 
 DONE, UNEXPECTED, REFUSED, INTERRUPTED = 0, 1, 2, 130
 DESCRIPTION = (
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return DONE
     except OarsegError as error:
         _trace(args)
-        _say(f"error: {error}")
+        _say(f"error: {printable(str(error))}")
         return REFUSED
     except Exception as error:  # noqa: BLE001 - the last resort
         _trace(args)
@@ -119,7 +120,7 @@ def _line(error: Exception) -> str:
 
 def _hint(error: Exception, args: argparse.Namespace) -> str:
     if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
-        return "  The machine ran out of memory: end other programs, crop the CT to head and neck, or try --device cpu."
+        return "  The machine ran out of memory: end other programs, crop the CT, or try --device cpu."
     if getattr(args, "verbose", False):
         return "  Please report this with the lines above; remove anything that names a patient."
     return "  Run it again with -v to see where, and report that; remove anything that names a patient."

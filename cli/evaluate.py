@@ -8,6 +8,7 @@ from pathlib import Path
 
 from oarseg.cli.segment import comma_list
 from oarseg.errors import ConfigError
+from oarseg.text import printable
 
 NAME = "evaluate"
 HELP = "score contours against references, or compare two evaluations"
@@ -33,6 +34,10 @@ occur in them (of RTSTRUCTs, that have contours) and those of --labelled. The re
   absent     labelled, and on neither side: scores nothing
   swapped    a predicted organ that lies on its mirror twin's reference
 """
+# What counts where nothing is given: None in the parsed options, so that --compare can tell.
+SECTION, TOLERANCE_MM, WORST = "validation", 2.0, 12
+# Options of scoring that comparing has no use for.
+SCORING = ("section", "labelled", "names", "images", "tolerance_mm", "worst", "allow_missing")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,16 +48,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("-o", "--out", metavar="OUT", type=Path, help="folder for the results")
     parser.add_argument("--compare", metavar=("A", "B"), type=Path, nargs=2, help="two OUT folders or scores.csv")
-    parser.add_argument("--section", default="validation", help="of a data set's dataset.json (default: validation)")
+    parser.add_argument("--section", help=f"of a data set's dataset.json (default: {SECTION})")
     parser.add_argument(
         "--labelled", type=comma_list, metavar="A,B", help="organs that every reference was asked for, found or not"
     )
     parser.add_argument("--names", type=Path, metavar="MAP.json", help="ROI name to organ key, beside the TG-263 names")
     parser.add_argument("--images", type=Path, metavar="DIR", help="CTs by case name, for the pictures")
     parser.add_argument(
-        "--tolerance-mm", type=float, default=2.0, metavar="MM", help="of the surface Dice (default: 2)"
+        "--tolerance-mm", type=float, metavar="MM", help=f"of the surface Dice (default: {TOLERANCE_MM:g})"
     )
-    parser.add_argument("--worst", type=int, default=12, metavar="N", help="organs in worst.html (default: 12)")
+    parser.add_argument("--worst", type=int, metavar="N", help=f"organs in worst.html (default: {WORST})")
     parser.add_argument("--allow-missing", action="store_true", help="score the cases that are on both sides")
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results in OUT; other files stay")
     parser.add_argument("--site", default="head_neck", help="body site, or the path of its JSON table")
@@ -64,10 +69,21 @@ def run(args: argparse.Namespace) -> int:
     if args.compare:
         if args.predictions or args.references:
             raise ConfigError("--compare takes two evaluations and no further folders; leave out the others")
+        _refuse_ignored(args)
         return _compare(args)
     if not (args.predictions and args.references and args.out):
         raise ConfigError("give PREDICTIONS, REFERENCES and -o OUT, or --compare A B; see oarseg evaluate --help")
     return _evaluate(args)
+
+
+def _refuse_ignored(args: argparse.Namespace) -> None:
+    """Raises ConfigError where an option is given that does nothing for ``--compare``: the scores are made already."""
+    given = [name for name in SCORING if not any(getattr(args, name) is unset for unset in (None, False))]
+    if args.overwrite and not args.out:
+        given.append("overwrite")
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise ConfigError(f"--compare does not use {names}; leave out, or give to the evaluations that are compared")
 
 
 def _evaluate(args: argparse.Namespace) -> int:
@@ -80,23 +96,23 @@ def _evaluate(args: argparse.Namespace) -> int:
         predictions=args.predictions,
         references=args.references,
         out=args.out,
-        section=args.section,
+        section=args.section or SECTION,
         labelled=tuple(args.labelled or ()),
         names=args.names,
         images=args.images,
-        tolerance_mm=args.tolerance_mm,
-        worst=args.worst,
+        tolerance_mm=TOLERANCE_MM if args.tolerance_mm is None else args.tolerance_mm,
+        worst=WORST if args.worst is None else args.worst,
         allow_missing=args.allow_missing,
         overwrite=args.overwrite,
         quiet=args.quiet,
     )
     done = evaluate(job, site)
     for note in done.notes:
-        print(f"oarseg: note: {note}", file=sys.stderr)
+        print(f"oarseg: note: {printable(note)}", file=sys.stderr)
     if not args.quiet:
-        print(summary_markdown(done.summary, done.cases, args.tolerance_mm, site))
+        print(summary_markdown(done.summary, done.cases, job.tolerance_mm, site))
         print(f"{len(failures(done.rows))} organ(s) to look at, see failures.md")
-        print(f"written to {args.out}: {', '.join(n for n in NAMES if (args.out / n).exists())}")
+        print(f"written to {printable(str(args.out))}: {', '.join(n for n in NAMES if (args.out / n).exists())}")
     return 0
 
 
@@ -107,7 +123,7 @@ def _compare(args: argparse.Namespace) -> int:
 
     site = load_site(args.site)
     comparison = compare(*(load(place) for place in args.compare), site)
-    names = ["/".join(place.resolve().parts[-2:]) for place in args.compare]
+    names = [printable("/".join(place.resolve().parts[-2:])) for place in args.compare]
     markdown = f"A: {names[0]}, B: {names[1]}\n\n{comparison_markdown(comparison, site)}"
     compare_to(args.out, markdown, comparison_csv(comparison), args.overwrite)
     if not args.quiet:

@@ -19,6 +19,8 @@ EXAMPLES = """  oarseg segment planning_ct -o contours
       one series of several, three organs
   oarseg segment ct.nii.gz -o contours --device cpu --overwrite
       NIfTI in, on the processor, replacing earlier results
+  oarseg segment ct.nii.gz -o contours --engine torch:fp32
+      by PyTorch in full precision: the reference, several times slower
 """
 
 
@@ -39,6 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_running(parser: argparse.ArgumentParser) -> None:
     """Options that say how to run, shared with ``oarseg demo``."""
     parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda or cuda:N")
+    parser.add_argument(
+        "--engine", default="auto", metavar="E",
+        help="what computes: auto (default), torch or openvino; openvino:fp32, :bf16 or :int8 asks for a precision",
+    )  # fmt: skip
     parser.add_argument("--bundle", metavar="DIR", help="another two-stage bundle than the installed one")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but warnings and errors")
     parser.add_argument("-v", "--verbose", action="store_true", help="show where an error came from")
@@ -60,13 +66,18 @@ def segment(args: argparse.Namespace, source: Path, out: Path, **options: object
     if not args.quiet:
         print("oarseg: research use only, not a medical device", file=sys.stderr, flush=True)
     from oarseg.evaluation.report import summary_lines
+    from oarseg.inference.engines import advice, check_engine
     from oarseg.inference.job import STEPS, segment_to_folder
 
+    check_engine(args.engine)
+    running = {"device": args.device, "engine": args.engine, "bundle": args.bundle}
     with Progress(STEPS, args.quiet) as progress:
-        done = segment_to_folder(source, out, device=args.device, bundle=args.bundle, progress=progress, **options)
+        done = segment_to_folder(source, out, progress=progress, **running, **options)
     for warning in done.report["warnings"]:
         print(f"oarseg: warning: {warning}", file=sys.stderr)
     if not args.quiet:
+        if hint := advice(args.engine, done.report["device"]):
+            print(f"oarseg: note: {hint}", file=sys.stderr)
         print("\n".join(summary_lines(done.report)))
         print(f"written to {done.folder}: {', '.join(done.files)}")
     return 0

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
@@ -96,14 +95,16 @@ def ct_nifti(tmp_path: Path) -> Path:
 class FakePipeline:
     """Draws the boxes PAROTID_LEFT and MANDIBLE where they are in the patient, and misses the brainstem."""
 
-    def __init__(self, bundle_root: str | None, device: str, organs: list[str] | None) -> None:
-        self.site, self.device, self.organs = load_site(), torch.device("cpu"), organs
+    def __init__(
+        self, bundle_root: str | None, device: str, organs: list[str] | None, engine: str = "auto"
+    ) -> None:
+        self.site, self.device, self.organs = load_site(), "cpu", organs
         self.weights = {"file": "model.pt", "sha256": "00", "bundle": "hn_ct_two_stage", "version": "0"}
 
     def segment(self, image, progress) -> SimpleNamespace:
         """A stand-in for ``Segmentation``."""
         affine = np.asarray(image.affine, dtype=float)
-        label = np.zeros(image.shape[1:], dtype=np.uint8)
+        label = np.zeros(image.hu.shape, dtype=np.uint8)
         lps = (np.moveaxis(np.indices(label.shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]) * [-1, -1, 1]
         progress("stage 1: locating organs")
         for key, (low, high) in {"parotid_left": PAROTID_LEFT, "mandible": MANDIBLE}.items():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -162,3 +164,58 @@ def test_help_says_how_organs_are_counted(capsys):
     said = capsys.readouterr().out
     for word in ("missed", "spurious", "absent", "swapped", "--compare", "silver"):
         assert word in said
+
+
+@pytest.mark.parametrize(
+    "options, named",
+    [
+        (["--section", "validation"], "--section"),
+        (["--tolerance-mm", "2"], "--tolerance-mm"),
+        (["--worst", "0", "--allow-missing"], "--worst, --allow-missing"),
+        (["--labelled", "mandible", "--names", "n.json", "--images", "d"], "--labelled, --names, --images"),
+        (["--overwrite"], "--overwrite"),
+    ],
+)
+def test_comparing_refuses_the_options_of_scoring(options, named, contours, dataset_dir, tmp_path, capsys):
+    assert evaluate(contours, dataset_dir, "-o", tmp_path / "a", "-q", "--worst", 0) == 0
+    capsys.readouterr()
+    assert evaluate("--compare", tmp_path / "a", tmp_path / "a", *options) == 2
+    said = capsys.readouterr()
+    assert f"--compare does not use {named};" in said.err and not said.out
+
+
+def test_a_tolerance_below_the_voxels_is_told_of(contours, dataset_dir, tmp_path, capsys):
+    out = tmp_path / "scores"
+    assert evaluate(contours, dataset_dir, "-o", out, "-q", "--worst", 0, "--tolerance-mm", 2.9) == 0
+    note = "the tolerance of 2.9 mm is below the smallest voxel size of 2 of 2 case(s)"
+    assert note in capsys.readouterr().err and note in (out / "failures.md").read_text()
+    assert evaluate(contours, dataset_dir, "-o", out, "-q", "--worst", 0, "--tolerance-mm", 3, "--overwrite") == 0
+    assert "voxel size" not in capsys.readouterr().err
+
+
+def test_names_that_are_no_text(contours, dataset_dir, tmp_path, capsys):
+    odd = os.fsdecode(b"case\n\xff|")
+    for folder, source in (("p", contours / "d/segmentation.nii.gz"), ("r", dataset_dir / "labels/d.nii.gz")):
+        (tmp_path / folder).mkdir()
+        shutil.copy(source, tmp_path / folder / f"{odd}.nii.gz")
+    out = tmp_path / os.fsdecode(b"sc\xdcores")
+    assert evaluate(tmp_path / "p", tmp_path / "r", "-o", out) == 0
+    assert {p.name for p in out.iterdir()} == set(NAMES)
+    assert {case for case, _ in by_organ(out)} == {"case\\n\\udcff|"}
+    assert "case\\n\\udcff|" in (out / "worst.html").read_text(encoding="utf-8")
+    assert "sc\\udcdcores" in capsys.readouterr().out
+    assert evaluate("--compare", out, out, "-o", tmp_path / "c") == 0
+    assert "sc\\udcdcores" in (tmp_path / "c/compare.md").read_text(encoding="utf-8")
+
+
+def test_a_plan_that_holds_no_organ_missed_them_all(ct_folder, tmp_path, fake, capsys):
+    assert main(["segment", str(ct_folder), "-o", str(tmp_path / "out"), "-q"]) == 0
+    plan = pydicom.dcmread(tmp_path / "out/rtstruct.dcm")
+    for roi in plan.StructureSetROISequence:
+        roi.ROIName = f"clinic {roi.ROIName}"
+    plan.save_as(tmp_path / "other.dcm")
+    out = tmp_path / "scores"
+    assert evaluate(tmp_path / "other.dcm", tmp_path / "out/segmentation.nii.gz", "-o", out, "-q") == 0
+    rows = by_organ(out)
+    assert {row["status"] for row in rows.values()} == {"missed"} and len(rows) == 2
+    assert "'clinic Bone_Mandible'" in capsys.readouterr().err
