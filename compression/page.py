@@ -12,11 +12,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from oarseg.compression import figures
 from oarseg.compression.report_text import LEGEND, MIB, PUBLISHED, sections, start_line, steps_table, table
+from oarseg.compression.shipped import shipped_section
 from oarseg.compression.stored import RESULTS, bundles, controls_of, read_stored, store
 from oarseg.errors import ConfigError, OarsegError
 from oarseg.evaluation.scores import write_whole
@@ -31,15 +32,16 @@ levels, and retrained at every step by the bundle's own training (`python -m mon
 `compression/chain.py`). A control is named after its comma: another way to as small a network."""
 
 
-def page(stored: Mapping[str, dict], sizes: Mapping | None = None) -> str:
-    """The whole page. ``stored``: contents by name; ``sizes``: of :func:`oarseg.compression.sizes.size_table`.
+def page(stored: Mapping[str, dict], sizes: Mapping | None = None, shipped: Sequence[str] = ()) -> str:
+    """The whole page. ``stored``: contents by name; ``sizes``: of :func:`oarseg.compression.sizes.size_table`;
+    ``shipped``: paragraphs of :func:`oarseg.compression.shipped.shipped_section`.
 
     Raises ConfigError where nothing is stored.
     """
     if not stored:
         raise ConfigError("no chain is stored; store one: python -m oarseg.compression.page --store FOLDER NAME")
     localizer, *organs = (name for name in bundles())
-    parts = [INTRODUCTION, LEGEND]
+    parts = [INTRODUCTION, *shipped, LEGEND]
     if localizer in stored:
         parts += _localizer(localizer, stored)
     if sizes:
@@ -87,7 +89,7 @@ def _run(args: argparse.Namespace) -> int:
         print(f"wrote {store(Path(args.store[0]), args.store[1], args.results)}")
         return 0
     stored, target = read_stored(args.results), args.docs / PAGE
-    text = page(stored, _read_sizes(args.results / SIZES))
+    text = page(stored, _read_sizes(args.results / SIZES), shipped_section())
     if args.check:
         same = target.is_file() and target.read_text(encoding="utf-8") == text
         print(f"{target.name} {'is' if same else 'is not'} what the stored results say")

@@ -4,6 +4,8 @@
     python -m oarseg.evaluation.score DATASET_DIR --out FOLDER       elsewhere
     python -m oarseg.evaluation.score DATASET_DIR --out FOLDER --predictions MAPS
                                                                      and keep the label maps, for oarseg evaluate
+    python -m oarseg.evaluation.score DATASET_DIR --engine openvino:int8 --out FOLDER
+                                                                     the compressed networks, not the original ones
 
 Silver labels never score: only ``label`` is read, and in it only the organs that ``labelled`` names. An organ that was
 not found scores 0.
@@ -69,11 +71,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--predictions", type=Path, metavar="FOLDER", help="also save the label maps there, as NIfTI")
     parser.add_argument("--bundle-root", help="folder of a two-stage bundle (default: the installed one)")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--engine", default="torch", help="as of oarseg segment (default: torch, the reference)")
     args = parser.parse_args(argv)
     try:
         cases = load_datalist(args.dataset_dir, args.section)
         case_names([case["image"] for case in cases])  # two of one name end it before the work, not after
-        pipeline = Pipeline(args.bundle_root, args.device)
+        pipeline = Pipeline(args.bundle_root, args.device, engine=args.engine)
         rows: dict[str, list[dict]] = {method: [] for method in METHODS}
         for case in tqdm(cases, desc="cases", disable=None):
             for method, scored in score_methods(pipeline, case, predictions=args.predictions).items():

@@ -10,18 +10,21 @@ from oarseg.evaluation.tables import FAR_MM, POOR_DICE, failures
 from oarseg.sites import Site
 
 HEADER = """\
-| organ | cases | stage 1 | two stages | difference | 95 % interval | p (Wilcoxon, Holm) |
+| organ | cases | {} | {} | difference | 95 % interval | p (Wilcoxon, Holm) |
 |---|---|---|---|---|---|---|"""
 
 
 def gains(folder: Path, site: Site) -> str:
     """Markdown: Dice of both stages against stage 1, paired by case; empty where one of them is not stored."""
     one, two = (stored_rows(method, folder) for method in ("stage1", "two_stage"))
-    if not (one and two):
-        return ""
+    return paired(one, two, ("stage 1", "two stages"), site) if one and two else ""
+
+
+def paired(before: list[dict], after: list[dict], titles: tuple[str, str], site: Site) -> str:
+    """Markdown: Dice of ``after`` against ``before``, paired by case, by organ and over organs."""
     names = {organ.key: organ.name for organ in site.organs}
-    lines = [HEADER]
-    for row in compare(one, two, site).differences:
+    lines = [HEADER.format(*titles)]
+    for row in compare(before, after, site).differences:
         if row.measure == "dice":
             span = f"{row.low:+.3f} to {row.high:+.3f}" if row.low is not None else "-"
             p = f"{row.p_holm:.2g}" if row.p_holm is not None else "-"

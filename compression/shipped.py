@@ -1,0 +1,58 @@
+"""The packed networks that ship: their bytes, and their Dice beside that of the networks they were made from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from oarseg.bundles import FOLDER
+from oarseg.compression.layout import SUFFIX
+from oarseg.compression.report_text import table
+from oarseg.evaluation.results import RESULTS, stored_rows
+from oarseg.evaluation.shipped import paired
+from oarseg.sites import Site, load_site
+from oarseg.training.weights import read_state
+
+COMPRESSED = RESULTS / "compressed"
+BUNDLE = FOLDER / "hn_ct_two_stage"
+TITLES = {"stage1": "Stage 1", "two_stage": "Two stages"}
+# Not BatchNorm's statistics: the published sizes count parameters.
+TRAINED = (".weight", ".bias")
+MB = 1e6
+
+
+def shipped_section(bundle: Path = BUNDLE, results: Path = RESULTS, site: Site | None = None) -> list[str]:
+    """Paragraphs of the page; none where the bundle has no packed networks.
+
+    ``results``: folder of the shipped scores, and in it ``compressed`` of those of the packed networks.
+    """
+    folder = bundle / "models" / "compressed"
+    packed = {path.stem: path.stat().st_size for path in folder.glob("*" + SUFFIX)}
+    if not packed:
+        return []
+    site = site or load_site()
+    parts = [
+        "## What ships",
+        "`hn_ct_two_stage/models/compressed` holds all nine networks, rounded to levels by "
+        "`python -m oarseg.compression.collection` and run in 8-bit arithmetic with the activation ranges that "
+        "`python -m oarseg.inference.calibrate` found on training cases. Nothing was pruned or retrained. The "
+        "numbers of levels were chosen on training cases, that of stage 1 after 31 had been seen to cost eyes on "
+        "the validation case that has them. Bytes are those of the file; of float32, four for each parameter.",
+        _sizes(packed, bundle, site),
+    ]
+    for method, title in TITLES.items():
+        before, after = stored_rows(method, results), stored_rows(method, results / COMPRESSED.name)
+        if before and after:
+            parts += [f"{title}, Dice on the validation cases:", paired(before, after, ("PyTorch", "compressed"), site)]
+    return parts
+
+
+def _sizes(packed: dict[str, int], bundle: Path, site: Site) -> str:
+    state = read_state(bundle / "models" / "model.pt")
+    rows = []
+    for name in ["localizer", *(organ.key for organ in site.organs)]:
+        prefix = "localizer." if name == "localizer" else f"organs.{name}."
+        whole = 4 * sum(v.numel() for k, v in state.items() if k.startswith(prefix) and k.endswith(TRAINED))
+        rows.append([name, f"{whole / MB:.2f}", f"{packed[name] / MB:.2f}", f"1/{whole / packed[name]:.1f}"])
+    total, small = sum(float(row[1]) for row in rows), sum(packed.values()) / MB
+    rows.append(["all", f"{total:.2f}", f"{small:.2f}", f"1/{total / small:.1f}"])
+    return table(["network", "float32 MB", "packed MB", "ratio"], rows)
