@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -41,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--engines", type=comma_list, metavar="A,B",
-        help="as of segment --engine (default: torch, and openvino if installed)",
+        help="as of segment --engine (default: torch, and openvino if installed and on the CPU)",
     )  # fmt: skip
     parser.add_argument("--models", type=Path, nargs="+", default=[], metavar="DIR", help="more two-stage bundles")
     parser.add_argument("--reference", type=Path, metavar="DIR", help="the reference's bundle (default: the installed)")
@@ -64,16 +65,20 @@ def size(text: str) -> tuple[int, int, int]:
         raise argparse.ArgumentTypeError(f"{text!r} is not three whole numbers such as 150,512,512") from None
     if not (20 <= slices <= 1000 and 64 <= rows <= 2048 and 64 <= columns <= 2048):
         raise argparse.ArgumentTypeError(f"{text!r}: 20 to 1000 slices of 64 to 2048 rows and columns")
+    from oarseg.transforms.check_ct import MAX_VOXELS
+
+    if math.prod((slices, rows, columns)) > MAX_VOXELS:
+        raise argparse.ArgumentTypeError(f"{text!r}: {MAX_VOXELS:,} voxels at most")
     return slices, rows, columns
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print the table, write the JSON. Raises OarsegError."""
+    """Measure, print the table, then write the JSON. Raises OarsegError."""
     check(args)
     from oarseg.inference.benchmark.run import in_turns, setups, summed_up
     from oarseg.inference.benchmark.table import markdown
 
-    rows = setups(args.engines or default_engines(), args.models, args.reference)
+    rows = setups(args.engines or default_engines(args.device), args.models, args.reference)
 
     def tell(step: str) -> None:
         if not args.quiet:
@@ -95,9 +100,9 @@ def run(args: argparse.Namespace) -> int:
     result["ct"]["synthetic"] = args.ct is None
     if rival:
         result["nnunet"] = rival.summed_up(turns[rows[0].name])
-    write(args.out, result)
     if not args.quiet:
-        print(markdown(result), end="")
+        print(markdown(result), end="", flush=True)
+    write(args.out, result)
     return 0
 
 
@@ -115,13 +120,18 @@ def check(args: argparse.Namespace) -> None:
         raise OutputError(f"{args.out} is a folder; give a file for the JSON")
     if args.out and args.out.exists() and not args.overwrite:
         raise OutputError(f"{args.out} exists; give another file, or --overwrite to replace it")
+    if args.out:
+        from oarseg.inference.outputs import writing
+
+        with writing(args.out), tempfile.TemporaryFile(dir=args.out.absolute().parent):
+            pass
 
 
-def default_engines() -> list[str]:
-    """PyTorch, and OpenVINO where it is installed."""
+def default_engines(device: str) -> list[str]:
+    """PyTorch, and OpenVINO where it is installed and runs: on the CPU."""
     from oarseg.inference.engines.openvino_import import installed
 
-    return ["torch", "openvino"] if installed() else ["torch"]
+    return ["torch", "openvino"] if installed() and device.partition(":")[0] == "cpu" else ["torch"]
 
 
 def synthetic(folder: Path, shape: tuple[int, int, int], tell) -> Path:

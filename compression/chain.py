@@ -81,10 +81,11 @@ class Chain:
     ) -> None:
         self.bundle_root, self.root, self.start = Path(bundle_root), Path(output_dir), Path(start)
         self.measure, self.norm_batches = measure, norm_batches
-        self.stages = [stage for stage in STAGES if stage in stages]
-        self.ratios, self.ratio, self.ranking, self.seed = sorted(ratios), ratio, ranking, seed
-        self.thresholds, self.threshold = sorted(thresholds), threshold
-        self.levels, self.schemes = list(levels), [schemes] if isinstance(schemes, str) else list(schemes)
+        self.stages = [stage for stage in STAGES if isinstance(stages, Sequence) and stage in stages]
+        self.ratios, self.ratio, self.ranking, self.seed = sorted(_listed("ratios", ratios)), ratio, ranking, seed
+        self.thresholds, self.threshold = sorted(_listed("thresholds", thresholds)), threshold
+        self.levels = _listed("levels", levels, int)
+        self.schemes = [schemes] if isinstance(schemes, str) else _listed("schemes", schemes, str)
         per_stage = retrain_steps if isinstance(retrain_steps, Mapping) else dict.fromkeys(STAGES, retrain_steps)
         self.retrain_steps = {"start": 0, "remove": 0} | {s: n for s, n in per_stage.items() if s != "remove"}
         _check(self, stages)
@@ -176,8 +177,9 @@ class Chain:
 
 def _check(chain: Chain, stages: Sequence[str]) -> None:
     """Raise ConfigError before hours of training, not after."""
-    unknown = [stage for stage in (*stages, *chain.retrain_steps) if stage not in (*STAGES, "start")]
-    if unknown or not chain.stages or isinstance(stages, str):
+    listed = isinstance(stages, Sequence) and not isinstance(stages, str)
+    unknown = listed and [stage for stage in (*stages, *chain.retrain_steps) if stage not in (*STAGES, "start")]
+    if unknown or not chain.stages or not listed:
         raise ConfigError(f"stages must be a list of some of {', '.join(STAGES)}, not {stages!r}")
     missing = [stage for stage in chain.stages if stage not in chain.retrain_steps]
     if missing or any(type(n) is not int or n < 0 for n in chain.retrain_steps.values()):
@@ -193,7 +195,25 @@ def _check(chain: Chain, stages: Sequence[str]) -> None:
             table(count, scheme)
     if chain.ranking not in RANKINGS:
         raise ConfigError(f"ranking must be one of {', '.join(RANKINGS)}, not {chain.ranking!r}")
-    if "channels" in chain.stages and "remove" in chain.stages and chain.ratio not in chain.ratios:
-        raise ConfigError(f"ratio {chain.ratio} is none of the ratios {chain.ratios}")
-    if "threshold" in chain.stages and "levels" in chain.stages and chain.threshold not in chain.thresholds:
-        raise ConfigError(f"threshold {chain.threshold} is none of the thresholds {chain.thresholds}")
+    for stage, one in (("channels", "ratio"), ("threshold", "threshold")):
+        value, values = getattr(chain, one), getattr(chain, f"{one}s")
+        if not _is(value, float):
+            raise ConfigError(f"{one} must be a number, not {value!r}")
+        # Any stage after it begins with that one.
+        if stage in chain.stages[:-1] and value not in values:
+            raise ConfigError(f"{one} {value} is none of the {one}s {values}")
+
+
+def _listed(name: str, values: object, kind: type = float) -> list:
+    """``values`` as a list. Raises ConfigError where they are none of ``kind``, or two would share a step's folder."""
+    if not isinstance(values, list | tuple) or not all(_is(value, kind) for value in values):
+        what = {float: "numbers", int: "whole numbers", str: "names"}[kind]
+        raise ConfigError(f"{name} must be a list of {what}, not {values!r}")
+    if len({value if kind is str else f"{value:g}" for value in values}) < len(values):
+        raise ConfigError(f"{name} must differ from each other, not {values!r}")
+    return list(values)
+
+
+def _is(value: object, kind: type) -> bool:
+    """Whether ``value`` is of ``kind``; a whole number is a float too, a truth value no number."""
+    return isinstance(value, (int, float) if kind is float else kind) and not isinstance(value, bool)

@@ -3,8 +3,9 @@
     python -m oarseg.compression.collection                         of the installed two-stage bundle
     python -m oarseg.compression.collection --localizer centres:31 --organs layer:63 --bundle FOLDER
 
-They lie in ``models/compressed`` of the bundle. ``python -m oarseg.inference.calibrate DATASET`` comes next: only then
-are they used. A step of a compression chain can take a network's place: copy its ``model.packed`` there.
+They lie in ``models/compressed`` of the bundle, from which ``ranges.json`` goes first, as it is of other files.
+``python -m oarseg.inference.calibrate DATASET`` comes next: only then are they used, PyTorch until then. A step
+of a compression chain can take a network's place: copy its ``model.packed`` there.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from oarseg.compression.levels import SCHEMES, table
 from oarseg.compression.masks import release
 from oarseg.compression.packing import write_packed
 from oarseg.errors import ConfigError, OarsegError
+from oarseg.inference.engines.ranges import FILE
 from oarseg.inference.engines.stored import FOLDER, LOCALIZER
 from oarseg.inference.outputs import writing
 from oarseg.inference.pipeline import Pipeline
@@ -44,6 +46,8 @@ def write_collection(
     sizes = {}
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        # Before the first file changes: should this end half-way, no network of another set is run.
+        (folder / FILE).unlink(missing_ok=True)
         for name, network in networks.items():
             scheme, count = wanted["localizer" if name == LOCALIZER else "organs"]
             sizes[name] = pack(network, scheme, count, folder / f"{name}{SUFFIX}")

@@ -114,6 +114,10 @@ def _rows(header: object) -> list[dict]:
 def _check(row: dict) -> None:
     """Raise ValueError (or what a wrong type raises) where a description is not sound."""
     kind = row["kind"]
+    # A dictionary or a string has a length and can be empty, too.
+    lists = [row["shape"], row["blobs"], *row["blobs"], *([row["scale"]] if kind == "levels" else ())]
+    if not all(isinstance(found, list) for found in lists):
+        raise ValueError("something else than a list")
     sizes = [*row["shape"], *(row["scale"] if kind == "levels" else ()), *(size for _, size in row["blobs"])]
     if any(type(n) is not int or not 0 <= n <= MOST_VALUES * 8 for n in sizes) or len(row["shape"]) > 8:
         raise ValueError(f"sizes {sizes[:12]}")
@@ -122,7 +126,7 @@ def _check(row: dict) -> None:
     if kind == "levels":
         if type(row["levels"]) is not int or not 2 <= row["levels"] <= MOST_LEVELS:
             raise ValueError(f"{row['levels']} levels")
-        if row["bits"] not in (bits(row["levels"]), 8):
+        if type(row["bits"]) is not int or row["bits"] not in (bits(row["levels"]), 8):
             raise ValueError(f"{row['bits']} bits for {row['levels']} levels")
         if len(row["scale"]) != len(row["shape"]):
             raise ValueError(f"scale of shape {row['scale']}")

@@ -16,18 +16,27 @@ SUFFIX = ".blob"
 KEPT = 64
 
 
-def cache_folder() -> Path:
-    """Where the platform keeps what can be computed again, a folder ``oarseg`` in it; it need not exist."""
-    system, home = platform.system(), Path.home()
+def cache_folder() -> Path | None:
+    """Where the platform keeps what can be computed again, a folder ``oarseg`` in it; it need not exist.
+
+    None for users without a home, such as those that containers run as any number.
+    """
+    try:
+        return _root() / "oarseg"
+    except RuntimeError:
+        return None
+
+
+def _root() -> Path:
+    """The folder of all programs. Raises RuntimeError where it lies in a home that the user has not."""
+    system = platform.system()
     if system == "Windows":
-        root = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    elif system == "Darwin":
-        root = home / "Library" / "Caches"
-    else:
-        # The standard (XDG Base Directory) has relative paths ignored.
-        asked = Path(os.environ.get("XDG_CACHE_HOME", ""))
-        root = asked if asked.is_absolute() else home / ".cache"
-    return root / "oarseg"
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    if system == "Darwin":
+        return Path.home() / "Library" / "Caches"
+    # The standard (XDG Base Directory) has relative paths ignored.
+    asked = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return asked if asked.is_absolute() else Path.home() / ".cache"
 
 
 class BlobCache:
@@ -35,19 +44,20 @@ class BlobCache:
 
     A file is its content's SHA-256 and then the content. It is written under another name and renamed when whole, so
     that readers see all of it or nothing. What does not fit its checksum is removed. Where the folder cannot be written
-    nothing is kept, and nothing is said. Of more than ``kept`` files, those that were not used for longest go.
+    or is None nothing is kept, and nothing is said. Of more than ``kept`` files, those that were not used for longest
+    go.
 
     What lies here is run. The checksum is against damage; against others it is that the folder belongs to the user and
     nobody else may write to it. Where that is not so, nothing is read or kept.
     """
 
-    def __init__(self, folder: Path, kept: int = KEPT) -> None:
+    def __init__(self, folder: Path | None, kept: int = KEPT) -> None:
         self.folder, self.kept = folder, kept
 
     def load(self, *key: str) -> bytes | None:
         """What was stored under ``key``, or None."""
-        path = self._path(key)
         try:
+            path = self._path(key)
             if not self._trusted():
                 return None
             content = path.read_bytes()
@@ -63,8 +73,8 @@ class BlobCache:
 
     def store(self, blob: bytes, *key: str) -> None:
         """Keep ``blob`` under ``key``."""
-        path = self._path(key)
         with contextlib.suppress(OSError):
+            path = self._path(key)
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self._trusted():
                 return
@@ -91,6 +101,8 @@ class BlobCache:
         return state.st_uid == os.getuid() and not state.st_mode & 0o022
 
     def _path(self, key: tuple[str, ...]) -> Path:
+        if self.folder is None:
+            raise FileNotFoundError("no folder for the cache")
         return self.folder / (hashlib.sha256("\n".join(key).encode()).hexdigest() + SUFFIX)
 
     def _prune(self) -> None:

@@ -33,6 +33,12 @@ def openvino_gains() -> bool:
 
 
 def threads() -> int:
-    """How many threads ``OMP_NUM_THREADS`` asks for, which PyTorch heeds too; 0 leaves it to OpenVINO."""
+    """How many threads ``OMP_NUM_THREADS`` asks for, which PyTorch heeds too; 0 leaves it to OpenVINO.
+
+    As many as there are processors at most: OpenVINO refuses absurd numbers.
+    """
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    return int(asked) if asked.isascii() and asked.isdigit() else 0
+    try:
+        return min(max(int(asked), 0), os.cpu_count() or 1)
+    except ValueError:
+        return 0

@@ -39,12 +39,15 @@ def build(state: State, mean: float, std: float, ranges: Ranges | None = None) -
     """
     openvino = import_openvino()
     poolings = sum(name.startswith("up.") and name.endswith(".weight") for name in state)
-    graph = _Graph(state, ranges, poolings)
     try:
+        graph = _Graph(state, ranges, poolings)
         return openvino.Model([graph.unet(mean, std)], [graph.image], "UNet3d")
     except KeyError as error:
         what = "range" if ranges is not None and error.args[0] in names(poolings) else "weight"
         raise WeightsError(f"the {what} {error.args[0]} of the UNet3d is missing") from error
+    except (IndexError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[-160:]
+        raise WeightsError(f"the weights do not make a UNet3d ({reason}); install the bundle again") from error
 
 
 def names(poolings: int) -> list[str]:
@@ -108,11 +111,12 @@ class _Graph:
 
     def _up(self, x: Any, name: str) -> Any:
         # Kernels of a transposed convolution have their output channels second.
-        weight = self._kernel(self._plain(name), axis=1)
+        weight = self._kernel(_sized(self._plain(name), name, (2, 2, 2)), axis=1)
         x = self.ops.convolution_backprop_data(x, weight, [2, 2, 2], pads_begin=ZEROS, pads_end=ZEROS, dilations=ONES)
         return self._activation(self.ops.add(x, self._bias(name)), name)
 
     def _convolved(self, x: Any, weight: np.ndarray, name: str) -> Any:
+        weight = _sized(weight, name, (3, 3, 3))
         kernel = self._constant(weight) if name in IN_FLOATS else self._kernel(weight, axis=0)
         return self.ops.convolution(x, kernel, ONES, ONES, ONES, ONES)
 
@@ -139,6 +143,13 @@ class _Graph:
 
     def _constant(self, values: Any) -> Any:
         return self.ops.constant(np.asarray(values, np.float32))
+
+
+def _sized(weight: np.ndarray, name: str, size: tuple[int, int, int]) -> np.ndarray:
+    """``weight``, whose kernels must be of ``size``. Raises ValueError: OpenVINO would compute something."""
+    if weight.shape[2:] != size:
+        raise ValueError(f"{name}.weight has the shape {weight.shape}, its kernels must be {size}")
+    return weight
 
 
 def folded(state: State, convolution: str, norm: str) -> tuple[np.ndarray, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import threading
 from collections.abc import Callable, Sequence
@@ -32,7 +33,8 @@ class OpenVinoCore:
         self.openvino = import_openvino()
         self.core = self.openvino.Core()
         self.threads = threads
-        self.cache = cache or BlobCache(cache_folder() / "openvino")
+        folder = cache_folder()
+        self.cache = cache or BlobCache(folder / "openvino" if folder else None)
         capabilities = self.core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         # The quickest one in floats.
         self.float = "bf16" if "BF16" in capabilities else "fp32"
@@ -105,6 +107,7 @@ class CompiledNetwork:
 
     def release(self) -> None:
         """Give back what passes left for the next one: hundreds of MB after one over a whole body."""
-        with self._lock:
+        # While another thread's pass needs it, OpenVINO refuses to.
+        with self._lock, contextlib.suppress(RuntimeError):
             if self._compiled is not None:
                 self._compiled.release_memory()

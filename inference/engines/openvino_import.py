@@ -14,7 +14,12 @@ INSTALL_CALIBRATE = "pip install 'oarseg[calibrate]'"
 
 def installed() -> bool:
     """Whether OpenVINO can be imported; does not import it."""
-    return find_spec("openvino") is not None
+    try:
+        spec = find_spec("openvino")
+    except ImportError:
+        return False
+    # A folder that was left behind is found too, as a namespace package, which has no origin.
+    return spec is not None and spec.origin is not None
 
 
 def import_openvino() -> ModuleType:

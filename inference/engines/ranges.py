@@ -23,6 +23,9 @@ from oarseg.inference.engines.graph import names
 FILE = "ranges.json"
 SUFFIX = ".packed"
 SCHEMA = 1
+# Networks compute in float32.
+MOST = float(np.finfo(np.float32).max)
+LEAST = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,9 @@ class Row:
         except OSError as error:
             raise WeightsError(f"{self.path} cannot be read ({error.strerror}); install the bundle again") from error
         if found != self.sha256:
-            raise WeightsError(f"{self.path} is not the file that {FILE} beside it names; calibrate again")
+            raise WeightsError(
+                f"{self.path} is not the file that {FILE} beside it names; install the bundle again, or calibrate"
+            )
 
     def state(self) -> dict[str, np.ndarray]:
         """The weights, by the names of the state dict. Raises WeightsError."""
@@ -96,7 +101,7 @@ def read_table(folder: str | Path) -> Table | None:
         return Table(path, str(content["model_sha256"]), rows)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"[:160]
         raise WeightsError(f"{path} is malformed ({reason}); calibrate again") from error
 
@@ -107,7 +112,8 @@ def _row(folder: Path, name: str, row: Mapping[str, Any]) -> Row:
     mean, std = float(row["mean"]), float(row["std"])
     ranges = {str(key): (float(low), float(high)) for key, (low, high) in row["ranges"].items()}
     numbers = [mean, std, *(value for pair in ranges.values() for value in pair)]
-    if not all(map(math.isfinite, numbers)) or std <= 0 or any(low > high for low, high in ranges.values()):
+    # Not a number is not below anything either.
+    if not all(abs(n) <= MOST for n in numbers) or std < LEAST or any(low > high for low, high in ranges.values()):
         raise ValueError(f"{name} has a number that cannot be, or a range whose low end is the higher one")
     if set(ranges) != set(names(sum(key.startswith("up.") for key in ranges))):
         raise ValueError(f"{name} has not the activations of a UNet3d")

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from oarseg.errors import WeightsError
 from oarseg.inference.engines.choose import check_engine
 from oarseg.inference.engines.cpu import has_int8, openvino_gains, threads
@@ -33,7 +35,7 @@ class StoredNetworks(Mapping[str, CompiledNetwork]):
         precision: "fp32", "bf16" or "int8"; None for the quickest here.
         core: what compiles.
     Raises ConfigError for a precision that is not to be had here. What is asked for raises WeightsError where its
-    weight file is missing, damaged, or not the one of the table.
+    weight file is missing, damaged, not the one of the table, or gives another number of classes.
     """
 
     name = "openvino"
@@ -71,10 +73,20 @@ class StoredNetworks(Mapping[str, CompiledNetwork]):
         ranges = row.ranges if self.precision == "int8" else None
         size = None if name == LOCALIZER else part.grid
 
-        def graph() -> Any:
-            return build(row.state(), row.mean, row.std, ranges)
+        classes = 1 + len(self.site.organs) if name == LOCALIZER else 2
 
-        key = f"{row.key} {'with' if ranges else 'without'} ranges"
+        def graph() -> Any:
+            state = row.state()
+            found = np.shape(state.get("head.weight", [None] * classes))[:1]
+            if found != (classes,):
+                raise WeightsError(
+                    f"{row.path} gives {found[0] if found else 'no'} classes, {name} of this site {classes}; "
+                    "install the bundle again, or calibrate"
+                )
+            return build(state, row.mean, row.std, ranges)
+
+        # With the classes, so that what was cached has been found to have them.
+        key = f"{row.key} {'with' if ranges else 'without'} ranges, {classes} classes"
         return CompiledNetwork(lambda: self.core.compile(graph, key, self.precision, size), row.factor)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from oarseg.cli import main
 from oarseg.cli.benchmark import size
+from oarseg.errors import OutputError
 
 
 def benchmark(*args: object) -> int:
@@ -62,16 +63,42 @@ def test_a_synthetic_ct_by_default(fake, tmp_path, capsys):
         (["--whole"], "options of --nnunet"),
         (["--nnunet-python", "python"], "options of --nnunet"),
         (["-o", "."], "is a folder"),
+        (["-o", "nowhere/b.json"], "nowhere/b.json cannot be written (No such file or directory)"),
+        (["-o", "file/b.json"], "file/b.json cannot be written (Not a directory)"),
+        (["-o", "/proc/b.json"], "/proc/b.json cannot be written"),
     ],
 )
 def test_refusals_are_one_line(options, said, capsys, tmp_path, monkeypatch):
+    """And come before the work, even before the synthetic CT."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
     assert benchmark(*options) == 2
     told = capsys.readouterr()
-    assert said in told.err and "Traceback" not in told.err and not told.out
+    assert said in told.err and "Traceback" not in told.err and "making" not in told.err and not told.out
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("text", ["1,2", "a,b,c", "1,64,64", "20,64,9000"])
+def test_the_table_is_told_even_if_the_json_cannot_be_written(fake, tmp_path, capsys, monkeypatch):
+    def full(path, text):
+        raise OutputError("no space left")
+
+    monkeypatch.setattr("oarseg.evaluation.scores.write_whole", full)
+    assert benchmark("--ct", tmp_path, "-o", tmp_path / "b.json") == 2
+    told = capsys.readouterr()
+    assert told.out == "the table\n" and "no space left" in told.err
+
+
+@pytest.mark.parametrize(
+    ("device", "engines"), [("cpu", ["torch", "openvino"]), ("cuda", ["torch"]), ("cuda:1", ["torch"])]
+)
+def test_openvino_is_measured_on_the_cpu_alone(device, engines, fake, tmp_path, monkeypatch):
+    monkeypatch.setattr("oarseg.inference.engines.openvino_import.installed", lambda: True)
+    monkeypatch.setattr("oarseg.inference.engines.choose.installed", lambda: True)
+    assert benchmark("--ct", tmp_path, "--device", device, "-q") == 0
+    assert fake.engines == [None, *engines]
+
+
+@pytest.mark.parametrize("text", ["1,2", "a,b,c", "1,64,64", "20,64,9000", "1000,2048,2048"])
 def test_sizes_that_no_ct_has(text, capsys):
     assert benchmark("--size", text) == 2 and "argument --size" in capsys.readouterr().err
     assert size("20,64,64") == (20, 64, 64)

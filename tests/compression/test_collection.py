@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from oarseg.compression.collection import levels_of, main, pack
+from oarseg.bundles.render import sync
+from oarseg.compression import collection
+from oarseg.compression.collection import levels_of, main, pack, write_collection
 from oarseg.compression.unpacking import read_arrays
 from oarseg.errors import ConfigError
-from oarseg.networks import UNet3d
+from oarseg.inference.calibrate import refuse_stale, statistics
+from oarseg.inference.engines.graph import names
+from oarseg.inference.engines.ranges import FILE as RANGES
+from oarseg.inference.engines.ranges import Row, file_sha256, read_table, write_table
+from oarseg.networks import TwoStageNet, UNet3d
+from oarseg.sites import load_site
+from oarseg.training.weights import save_weights
 
 
 def test_a_packed_network_holds_few_values_and_the_network_stays(tmp_path: Path) -> None:
@@ -36,6 +45,56 @@ def test_a_packed_network_holds_few_values_and_the_network_stays(tmp_path: Path)
 def test_levels_that_do_not_exist_are_refused(text: str) -> None:
     with pytest.raises(ConfigError):
         levels_of(text)
+
+
+@pytest.fixture
+def calibrated(tmp_path: Path) -> Path:
+    """A two-stage bundle with small networks, packed, and ranges for them."""
+    sync(load_site(), tmp_path)
+    root = tmp_path / "hn_ct_two_stage"
+    path, meta = root / "configs/site.json", root / "configs/metadata.json"
+    table = json.loads(path.read_text())
+    table["organs"] = [row | {"value": 1} for row in table["organs"] if row["key"] == "mandible"]
+    for row in (table["localizer"], *table["organs"]):
+        row["base_width"] = 4
+    path.write_text(json.dumps(table))
+    site = load_site(str(path))
+    checksum = save_weights(TwoStageNet.for_site(site).state_dict(), root / "models/model.pt")
+    meta.write_text(json.dumps(json.loads(meta.read_text()) | {"weights_sha256": checksum}))
+    write_collection(str(root))
+    folder, rows = root / collection.FOLDER, {}
+    for name, (mean, std) in statistics(site).items():
+        file = folder / f"{name}.packed"
+        rows[name] = Row(file, file_sha256(file), mean, std, dict.fromkeys(names(3), (-4.0, 4.0)))
+    write_table(folder / RANGES, checksum, rows, {})
+    return root
+
+
+def test_a_collection_that_ends_half_way_is_not_run(calibrated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor one that is not calibrated yet: the ranges are those of other files."""
+    folder = calibrated / collection.FOLDER
+    before = file_sha256(folder / "localizer.packed")
+    monkeypatch.setattr(collection, "pack", lambda *args: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        write_collection(str(calibrated))
+    assert read_table(folder) is None and file_sha256(folder / "localizer.packed") == before
+
+
+def test_equal_files_of_another_model_can_be_calibrated(calibrated: Path) -> None:
+    """A model.pt of which one network is new: the other's packed file is, to the byte, the one there was."""
+    folder = calibrated / collection.FOLDER
+    with pytest.raises(ConfigError, match="belongs to an earlier model.pt; compress the new one"):
+        refuse_stale(folder, "another")
+    before = file_sha256(folder / "localizer.packed")
+    write_collection(str(calibrated))
+    assert file_sha256(folder / "localizer.packed") == before
+    refuse_stale(folder, "another")
+
+
+def test_settings_that_are_refused_change_nothing(calibrated: Path) -> None:
+    with pytest.raises(ConfigError):
+        write_collection(str(calibrated), organs="channel:64")
+    assert read_table(calibrated / collection.FOLDER) is not None
 
 
 def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -227,6 +227,11 @@ def empty(header: dict) -> None:
     reprint(header)
 
 
+def scalar(header: dict, shape: object) -> None:
+    next(t for t in header["tensors"] if t["shape"] == []).update(shape=shape)
+    reprint(header)
+
+
 FORGERIES = {
     "nothing, hugely": (empty, "values; 67108864 at most"),
     "petabytes": (enlarge, "values; 67108864 at most"),
@@ -238,6 +243,13 @@ FORGERIES = {
     "bits": (lambda h: first(h, "levels").update(bits=2), "describes no tensors"),
     "levels": (lambda h: first(h, "levels").update(levels=5), "beyond|another number of bytes"),
     "scale": (lambda h: first(h, "levels").update(scale=[99, 1, 1, 1, 1]), "describes no tensors"),
+    "bits, a fraction": (lambda h: first(h, "levels").update(bits=8.0), "describes no tensors"),
+    "bits, a truth value": (lambda h: first(h, "levels").update(levels=2, bits=True), "describes no tensors"),
+    "shape, no list": (lambda h: scalar(h, shape={}), "describes no tensors"),
+    "shape, a text": (lambda h: scalar(h, shape=""), "describes no tensors"),
+    "scale, no list": (lambda h: (first(h, "levels").update(shape=[], scale={}), reprint(h)), "describes no tensors"),
+    "blob, a text": (lambda h: first(h, "plain").update(blobs=["ab"]), "describes no tensors"),
+    "codec, no text": (lambda h: first(h, "plain")["blobs"][0].__setitem__(0, ["zlib"]), "is unknown; known"),
     "codec": (lambda h: first(h, "levels")["blobs"][0].__setitem__(0, "bz2"), "codec 'bz2' is unknown"),
     "blob beyond the end": (lambda h: h["tensors"][-1]["blobs"][0].__setitem__(1, 10**6), "hold another|damaged|take"),
     "blobs": (lambda h: first(h, "plain").update(blobs=[]), "describes no tensors"),

@@ -25,6 +25,24 @@ from oarseg.errors import ConfigError
         ({"norm_batches": 0.5}, "norm_batches must be a number from 0"),
         ({"ratios": [0.5, 1.0]}, "would empty a layer"),
         ({"ratio": 0.3}, "ratio 0.3 is none of the ratios"),
+        ({"stages": 5}, "stages must be a list"),
+        ({"stages": ["channels", "levels"], "ratio": 0.3}, "ratio 0.3 is none of the ratios"),
+        ({"stages": ["channels", "threshold"], "ratio": 0.3}, "ratio 0.3 is none of the ratios"),
+        ({"ratio": "0.1"}, "ratio must be a number, not '0.1'"),
+        ({"ratios": 0.1}, "ratios must be a list of numbers, not 0.1"),
+        ({"ratios": ["a"]}, "ratios must be a list of numbers"),
+        ({"ratios": [0.1, True]}, "ratios must be a list of numbers"),
+        ({"ratios": [0.2, 0.1, 0.2]}, "ratios must differ from each other"),
+        ({"ratios": [0.2, 0.2000000001]}, "ratios must differ from each other"),
+        ({"thresholds": ["x"]}, "thresholds must be a list of numbers"),
+        ({"thresholds": "0.02"}, "thresholds must be a list of numbers"),
+        ({"thresholds": [0.02, 0.02]}, "thresholds must differ from each other"),
+        ({"threshold": None}, "threshold must be a number, not None"),
+        ({"levels": 31}, "levels must be a list of whole numbers, not 31"),
+        ({"levels": [7.0]}, "levels must be a list of whole numbers"),
+        ({"levels": [7, 7]}, "levels must differ from each other"),
+        ({"schemes": 5}, "schemes must be a list of names"),
+        ({"schemes": ["layer", "layer"]}, "schemes must differ from each other"),
         ({"ranking": "size"}, "ranking must be one of"),
         ({"thresholds": [0.0]}, "thresholds must lie between 0 and 1"),
         ({"threshold": 0.3}, "threshold 0.3 is none of the thresholds"),
@@ -35,6 +53,18 @@ from oarseg.errors import ConfigError
 def test_settings_that_do_not_fit(wrong: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=message):
         Chain(str(tmp_path), str(tmp_path), "model.pt", parser=ConfigParser({}), **wrong)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"stages": ["channels"], "ratio": 0.3},
+        {"stages": ["remove", "threshold"], "ratio": 0.3, "threshold": 0.3},
+        {"ratios": (0.2, 0), "threshold": 0.02},
+    ],
+)
+def test_what_no_stage_begins_with_may_be_anything(right: dict, tmp_path: Path) -> None:
+    assert Chain(str(tmp_path), str(tmp_path), "model.pt", parser=ConfigParser({}), **right).stages
 
 
 def test_a_chain_needs_a_config(tmp_path: Path) -> None:

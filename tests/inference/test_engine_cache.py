@@ -48,6 +48,24 @@ def test_without_a_writable_place_nothing_is_kept_and_nothing_fails(tmp_path: Pa
     blobs.drop("key")
 
 
+def test_without_a_home_nothing_is_kept_and_nothing_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of users that are only a number, in containers."""
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(cache.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(cache.Path, "home", homeless)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
+    assert cache_folder() == Path("/somewhere/oarseg")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() is None
+    blobs = BlobCache(None)
+    blobs.store(b"x", "key")
+    assert blobs.load("key") is None
+    blobs.drop("key")
+
+
 @pytest.mark.skipif(os.name != "posix", reason="permissions are POSIX")
 @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
 def test_a_place_where_others_may_write_is_not_believed(mode: int, tmp_path: Path) -> None:

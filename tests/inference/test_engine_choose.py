@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import invalidate_caches
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 
 from oarseg.errors import ConfigError
 from oarseg.inference import Pipeline
-from oarseg.inference.engines import TorchEngine, advice, check_engine, choose, cpu, make_engine
+from oarseg.inference.engines import TorchEngine, advice, check_engine, choose, cpu, make_engine, openvino_import
 
 
 @pytest.fixture
@@ -72,8 +74,11 @@ def test_int8_is_for_stored_networks(machine) -> None:
         make_engine("openvino:int8", "cpu")
 
 
-@pytest.mark.parametrize(("asked", "found"), [("3", 3), ("4,2", 4), ("", 0), ("many", 0), ("-1", 0)])
+@pytest.mark.parametrize(
+    ("asked", "found"), [("3", 3), ("4,2", 4), ("", 0), ("many", 0), ("-1", 0), ("99999999999", 8), ("9" * 5000, 0)]
+)
 def test_threads_are_those_that_openmp_is_given(asked: str, found: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu.os, "cpu_count", lambda: 8)
     monkeypatch.setenv("OMP_NUM_THREADS", asked)
     assert cpu.threads() == found
 
@@ -82,6 +87,27 @@ def test_threads_are_those_that_openmp_is_given(asked: str, found: int, monkeypa
 def test_int8_where_the_processor_has_it(flags: str, has: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cpu, "cpu_flags", lambda: flags)
     assert cpu.has_int8() is has
+
+
+def test_a_folder_left_behind_is_no_openvino(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.setattr(sys, "meta_path", [PathFinder])
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    assert not openvino_import.installed()
+    (tmp_path / "openvino").mkdir()
+    invalidate_caches()
+    assert not openvino_import.installed()
+    (tmp_path / "openvino" / "__init__.py").touch()
+    invalidate_caches()
+    assert openvino_import.installed()
+
+
+def test_openvino_that_cannot_be_looked_for_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(name: str) -> None:
+        raise ModuleNotFoundError(name)
+
+    monkeypatch.setattr(openvino_import, "find_spec", fails)
+    assert not openvino_import.installed()
 
 
 def test_choosing_imports_neither_pytorch_nor_openvino() -> None:

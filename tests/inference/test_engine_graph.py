@@ -117,6 +117,26 @@ def test_a_missing_range_is_named(network: UNet3d, state: dict, image: np.ndarra
         graph.build(state, 0.3, 0.2, some)
 
 
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        ("decoder.1.0.weight", (5, 3, 3, 3, 3)),
+        ("encoder.0.0.weight", (5,)),
+        ("encoder.0.0.weight", (5, 2, 5, 5, 5)),
+        ("encoder.1.0.weight", (9, 7)),
+        ("encoder.1.1.weight", (2,)),
+        ("up.0.weight", (12, 8, 3, 3, 3)),
+        ("head.weight", ()),
+    ],
+)
+@pytest.mark.parametrize("rounded", [False, True])
+def test_weights_of_another_shape_are_refused(name, shape, rounded, network, state, image) -> None:
+    wrong = state | {name: np.ones(shape, np.float32)}
+    with pytest.raises(WeightsError, match="do not make a UNet3d .*install the bundle again") as error:
+        graph.build(wrong, 0.3, 0.2, ranges(network, image) if rounded else None)
+    assert "\n" not in str(error.value)
+
+
 def test_no_weights_at_all() -> None:
     with pytest.raises(WeightsError, match="missing"):
         graph.build({}, 0.3, 0.2)

@@ -22,7 +22,7 @@ from oarseg.networks import AnatomyNet, UNet3d
 
 if not openvino_import.installed():
     pytest.skip("openvino is not installed", allow_module_level=True)
-from oarseg.inference.engines import openvino_engine  # noqa: E402
+from oarseg.inference.engines import openvino_core, openvino_engine  # noqa: E402
 from oarseg.inference.engines.openvino_core import OpenVinoCore  # noqa: E402
 from oarseg.inference.engines.openvino_engine import OpenVinoEngine  # noqa: E402
 
@@ -99,6 +99,25 @@ def test_several_threads_may_ask_at_once(trained, two_organs, core) -> None:
     with torch.no_grad():
         for image, answer in zip(images, answers, strict=True):
             torch.testing.assert_close(answer, trained(image), atol=1e-3, rtol=1e-3)
+
+
+def test_memory_may_be_given_back_while_others_compute(trained, two_organs, core) -> None:
+    ready = OpenVinoEngine("fp32", core).ready(trained, "localizer")
+    image = two_organs(1, (32, 48, 48))[0]
+    expected = ready(image)
+    with ThreadPoolExecutor(2) as pool:
+        answers = [pool.submit(ready, image) for _ in range(12)]
+        while not all(answer.done() for answer in answers):
+            ready.compiled.release()
+    assert all(torch.equal(answer.result(), expected) for answer in answers)
+
+
+def test_openvino_works_without_a_home(trained, two_organs, monkeypatch) -> None:
+    monkeypatch.setattr(openvino_core, "cache_folder", lambda: None)
+    image = two_organs(1)[0]
+    found = OpenVinoEngine("fp32", OpenVinoCore(1)).ready(trained, "localizer")(image)
+    with torch.no_grad():
+        torch.testing.assert_close(found, trained(image), atol=1e-3, rtol=1e-3)
 
 
 def test_windows_of_any_image(trained, two_organs, core) -> None:

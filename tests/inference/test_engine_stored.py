@@ -30,15 +30,16 @@ if not openvino_import.installed():
 from oarseg.inference.engines.openvino_core import OpenVinoCore  # noqa: E402
 
 MODEL = "ab" * 32
-NAMES = ("localizer", "brainstem")
+NAMES = ("localizer", "brainstem", "mandible")
 
 
 @pytest.fixture(scope="module")
 def site_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A site table of one organ, with the statistics of the network ``trained``."""
+    """A site table of two organs, with the statistics of the network ``trained``."""
     content = json.loads((site_table.FOLDER / "head_neck.json").read_text())
-    content["organs"] = content["organs"][:1]
-    content["organs"][0].update(grid=[16, 24, 24], field_mm=[32, 48, 48], mean=0.4, std=0.2)
+    content["organs"] = [organ for organ in content["organs"] if organ["key"] in NAMES]
+    for value, organ in enumerate(content["organs"], 1):
+        organ.update(grid=[16, 24, 24], field_mm=[32, 48, 48], mean=0.4, std=0.2, value=value)
     content["localizer"].update(mean=0.4, std=0.2)
     path = tmp_path_factory.mktemp("site") / "site.json"
     path.write_text(json.dumps(content))
@@ -52,7 +53,7 @@ def site(site_file: Path) -> Site:
 
 @pytest.fixture(scope="module")
 def made(trained: UNet3d, two_organs: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle folder whose networks are all ``trained``, calibrated."""
+    """A bundle folder whose networks are all ``trained``, those of organs without its last class, calibrated."""
     pytest.importorskip("nncf", reason="nncf is not installed")
     root = tmp_path_factory.mktemp("bundle")
     (root / FOLDER).mkdir(parents=True)
@@ -60,7 +61,10 @@ def made(trained: UNet3d, two_organs: Callable, tmp_path_factory: pytest.TempPat
     inputs = [two_organs(n)[0].numpy() for n in range(4)]
     for name in NAMES:
         path = root / FOLDER / f"{name}.packed"
-        write_packed(path, trained.state_dict())
+        state = trained.state_dict()
+        if name != "localizer":
+            state |= {key: state[key][:2] for key in ("head.weight", "head.bias")}
+        write_packed(path, state)
         rows[name] = Row(path, file_sha256(path), 0.4, 0.2, {})
     ranges = calibrate.find_ranges(rows["brainstem"], inputs)
     rows = {name: dataclasses.replace(row, ranges=ranges) for name, row in rows.items()}
@@ -124,8 +128,8 @@ def test_labels_are_those_of_full_precision(precision, least, size, made, site, 
 
 def test_an_organs_network_has_its_grid(made, site, core, two_organs: Callable[..., tuple[Tensor, Tensor]]) -> None:
     networks = StoredNetworks(table(made), site, None, core)
-    assert list(networks) == list(NAMES) and len(networks) == 2 and networks.precision == "int8"
-    assert networks["brainstem"](two_organs(0)[0].numpy()).shape == (1, 3, 16, 24, 24)
+    assert list(networks) == list(NAMES) and len(networks) == 3 and networks.precision == "int8"
+    assert networks["brainstem"](two_organs(0)[0].numpy()).shape == (1, 2, 16, 24, 24)
     with pytest.raises(ConfigError, match=r"size \(1, 1, 16, 40, 24\)"):
         networks["brainstem"](two_organs(0, (16, 40, 24))[0].numpy())
     with pytest.raises(ValueError, match="must be multiples of 4"):
@@ -198,7 +202,7 @@ def test_a_changed_or_missing_weight_file_is_refused(bundle, site) -> None:
     path = bundle / FOLDER / "localizer.packed"
     content = path.read_bytes()
     path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    with pytest.raises(WeightsError, match="localizer.packed is not the file that ranges.json"):
+    with pytest.raises(WeightsError, match="localizer.packed is not the .* install the bundle again, or calibrate"):
         stored_networks("auto", bundle, MODEL, site)["localizer"]
     path.unlink()
     with pytest.raises(WeightsError, match="localizer.packed cannot be read"):
@@ -216,6 +220,21 @@ def test_a_weight_file_that_is_no_network_is_refused(bundle, site) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "other", "classes"), [("localizer", "mandible", (2, 3)), ("mandible", "localizer", (3, 2))]
+)
+def test_the_weight_file_of_another_network_is_refused(name, other, classes, bundle, site, core) -> None:
+    """Although the table names it, and although another site's networks of these weights are in the cache."""
+    folder = bundle / FOLDER
+    image = np.zeros((1, 1, 16, 24, 24), np.float32)
+    StoredNetworks(table(bundle), site, "fp32", core)[other](image)
+    (folder / f"{name}.packed").write_bytes((folder / f"{other}.packed").read_bytes())
+    edited(bundle, lambda content: content["networks"].update({name: content["networks"][other]}))
+    message = rf"{name}\.packed gives {classes[0]} classes, {name} of this site {classes[1]}; install"
+    with pytest.raises(WeightsError, match=message):
+        StoredNetworks(table(bundle), site, "fp32", core)[name](image)
+
+
+@pytest.mark.parametrize(
     "change",
     [
         lambda c: c.update(schema=9),
@@ -223,7 +242,11 @@ def test_a_weight_file_that_is_no_network_is_refused(bundle, site) -> None:
         lambda c: c.update(networks=[]),
         lambda c: c["networks"].update({"../a": c["networks"]["localizer"]}),
         lambda c: c["networks"]["localizer"].update(std=0),
+        lambda c: c["networks"]["localizer"].update(std=1e-50),
         lambda c: c["networks"]["localizer"].update(mean="NaN"),
+        lambda c: c["networks"]["localizer"].update(mean=10**400),
+        lambda c: c["networks"]["localizer"].update(mean=1e39),
+        lambda c: c["networks"]["localizer"]["ranges"].update({"up.0": [0, 1e39]}),
         lambda c: c["networks"]["localizer"]["ranges"].update({"up.0": [2, 1]}),
         lambda c: c["networks"]["localizer"]["ranges"].update({"up.0": [1]}),
         lambda c: c["networks"]["localizer"]["ranges"].update({"up.0": [0, 1e999]}),
@@ -255,4 +278,4 @@ def test_neither_pytorch_nor_monai_is_imported(made, site_file: Path, tmp_path: 
     arguments = [sys.executable, "-c", code, str(made), MODEL, str(site_file)]
     # From another folder: in the repository's own, its folders would hide modules of the same name.
     done = subprocess.run(arguments, capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout.split("\n") == ["(1, 3, 16, 24, 24)", "", ""], done.stderr
+    assert done.stdout.split("\n") == ["(1, 2, 16, 24, 24)", "", ""], done.stderr
