@@ -19,10 +19,11 @@ lint: $(VENV)/.installed
 sync: $(VENV)/.installed
 	$(BIN)/oarseg bundles sync
 
-# docs/results.md, docs/localization.md, the README's and the cards' tables, all from stored per-case CSVs.
+# docs/results.md, docs/localization.md, docs/compression.md, the README's and the cards' tables, all from stored per-case CSVs.
 reproduce-tables: $(VENV)/.installed
 	$(BIN)/python -m oarseg.evaluation.ablation table
 	$(BIN)/python -m oarseg.evaluation.localization figure
+	$(BIN)/python -m oarseg.compression.page
 	$(BIN)/oarseg bundles sync
 
 $(VENV)/.installed: setup.cfg constraints.txt
