@@ -31,9 +31,9 @@ a bundle's shipped weights: channels pruned in steps and removed, small weights 
 levels, and retrained at every step by the bundle's own training (`python -m monai.bundle run compress`, see
 `compression/chain.py`). A control is named after its comma: another way to as small a network.
 
-Every step was retrained for a few dozen steps, where the published method takes 2000, so that two CPU cores suffice: what a
-ratio or a number of levels costs here is what it costs at this budget. The ratio that stage 1's chain goes on with, 0.1, was
-chosen after the Dice of all ratios had been seen on these validation cases."""
+Every step was retrained for a few dozen steps, where the published method takes 2000, so that two CPU cores suffice:
+what a ratio or a number of levels costs here is what it costs at this budget. The ratio that stage 1's chain goes on
+with, 0.1, was chosen after the Dice of all ratios had been seen on these validation cases."""
 
 
 def page(stored: Mapping[str, dict], sizes: Mapping | None = None, shipped: Sequence[str] = ()) -> str:
