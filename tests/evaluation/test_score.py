@@ -29,8 +29,8 @@ def by_label(monkeypatch, dataset_dir):
     class Fake:
         site = SITE
 
-        def __init__(self, bundle_root: str | None, device: str) -> None:
-            self.device = device
+        def __init__(self, bundle_root: str | None, device: str, engine: str) -> None:
+            self.device, self.engine = device, engine
 
         def stage_one(self, image) -> np.ndarray:
             return np.roll(truth(image), 2, 2)
