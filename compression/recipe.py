@@ -132,9 +132,12 @@ def _renormalize(parser: ConfigParser, batches: int) -> None:
     Those of a few steps are of the last few crops only, and those of pruned weights of networks that are no more.
     """
     network, device = parser.get_parsed_content("average").averaged, parser.get_parsed_content("device")
-    loader = parser.get_parsed_content("train::dataloader")
-    # A list, as transforms must not run in half precision.
-    images = [b["image"].contiguous(memory_format=torch.channels_last_3d) for b in islice(loader, batches)]
+    loader, trainer = (parser.get_parsed_content(f"train::{part}") for part in ("dataloader", "trainer"))
+    # As the trainer prepares them, which may apply transforms too. A list, as they must not run in half precision.
+    images = [
+        trainer.prepare_batch(batch, device)[0].contiguous(memory_format=torch.channels_last_3d)
+        for batch in islice(loader, batches)
+    ]
     with autocast(device):
         update_bn(images, network, device)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 # Imported on first use: who only loads weights should not wait for MONAI and Ignite.
 _PLACES = {
+    "AugmentOnDevice": "on_device",
     "LoadWeights": "weights",
     "ResumableCheckpoint": "handlers",
     "UpdateAverage": "average",
@@ -15,6 +16,7 @@ _PLACES = {
     "on_main_rank": "handlers",
     "prepare_staged_batch": "handlers",
     "progress_bar": "handlers",
+    "quick_convolutions": "on_device",
     "read_state": "weights",
     "save_weights": "weights",
     "verified": "weights",

@@ -20,24 +20,28 @@ logger = logging.getLogger(__name__)
 
 
 class ResumableCheckpoint:
-    """Saves the state of training after every epoch, and goes on from the newest one in ``folder``.
+    """Saves the state of training as it goes, and goes on from the newest one in ``folder``.
 
     Args: ``objects``: what has a state (network, optimizer, scheduler); the trainer it is attached to is added, which a
-    config cannot do itself, as a trainer may not refer to itself. ``map_location``: device to load to. A stopped run
-    that is started with a larger ``max_epochs`` goes on to the larger.
+    config cannot do itself, as a trainer may not refer to itself. ``map_location``: device to load to. ``interval``:
+    epochs from one save to the next. A stopped run that is started with a larger ``max_epochs`` goes on to the larger.
     """
 
     prefix = "train"
 
-    def __init__(self, folder: str, objects: Mapping, map_location: str | None = None) -> None:
+    def __init__(self, folder: str, objects: Mapping, map_location: str | None = None, interval: int = 1) -> None:
         self.folder, self.objects, self.map_location = Path(folder), dict(objects), map_location
+        self.interval = interval
 
     def attach(self, engine: Engine) -> None:
         state = self.objects | {"trainer": engine}
         engine.add_event_handler(Events.STARTED, self._resume, state)
         if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
             return
-        CheckpointSaver(str(self.folder), state, file_prefix=self.prefix, save_interval=1, n_saved=1).attach(engine)
+        saver = CheckpointSaver(
+            str(self.folder), state, file_prefix=self.prefix, save_interval=self.interval, n_saved=1
+        )
+        saver.attach(engine)
 
     def _resume(self, engine: Engine, state: dict) -> None:
         found = sorted(self.folder.glob(f"{self.prefix}_*.pt"), key=lambda p: p.stat().st_mtime)

@@ -36,7 +36,8 @@ def bundle_statistics(bundle_root: str, dataset_dir: str, draws: int = 100) -> t
     parser = ConfigParser()
     parser.read_config(f"{bundle_root}/configs/train.json")
     parser.read_meta(f"{bundle_root}/configs/metadata.json")
-    parser.update({"bundle_root": bundle_root, "dataset_dir": dataset_dir})
+    # On the CPU the dataset applies all random transforms; on CUDA the trainer would apply some.
+    parser.update({"bundle_root": bundle_root, "dataset_dir": dataset_dir, "device": "$torch.device('cpu')"})
     parser["initialize"] = ["$monai.utils.set_determinism(seed=2020)"]
     parser.get_parsed_content("initialize")
     return intensity_statistics(parser.get_parsed_content("train::dataset"), draws)

@@ -215,3 +215,15 @@ def test_a_speck_is_no_organ_and_does_not_move_the_box(size: int, found: bool, p
     if found:
         np.testing.assert_allclose(located["eye_left"].box.low, 60, atol=3)
         np.testing.assert_allclose(located["eye_left"].box.high, 72, atol=3)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_places_the_same_labels_as_the_cpu(phantom) -> None:
+    image, label = prepared(phantom, *DIRECTIONS["oblique"])
+    network = stand_in(phantom)
+    cpu = TwoStageInferer(SITE)(image, network)
+    cuda = TwoStageInferer(SITE)(image.to("cuda"), network.to("cuda"))
+    assert cuda.device.type == "cuda"
+    for value in SITE.values.values():
+        assert phantom.dice(cuda.cpu().numpy() == value, cpu.numpy() == value) > 0.99
+    check_all(cuda.cpu().numpy()[0, 0], label, phantom, 0.9)

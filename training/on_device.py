@@ -1,0 +1,42 @@
+"""What makes training quick on a GPU: random transforms and convolutions that run there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from monai.engines.utils import default_prepare_batch
+from monai.transforms import Compose
+from torch import Tensor
+
+
+class AugmentOnDevice:
+    """``prepare_batch`` of a trainer that applies random transforms where the network computes, sample by sample.
+
+    Args: ``transforms``: dictionary transforms of "image" and "label"; none to pass the batch on as it is, as on a CPU,
+    where the loader's processes apply them. The first belong to the loader in any case: those that need the file's
+    geometry, and give samples of one size.
+    Returns image and label, (B, C, D, H, W), on the device.
+    """
+
+    def __init__(self, transforms: Sequence[Callable] = ()) -> None:
+        self.transforms = Compose(list(transforms)) if transforms else None
+
+    def __call__(
+        self, batch: Mapping[str, Tensor], device: torch.device, non_blocking: bool = False, **kwargs: Any
+    ) -> tuple[Tensor, Tensor]:
+        image, label = default_prepare_batch(batch, device, non_blocking, **kwargs)
+        if self.transforms is None:
+            return image, label
+        samples = [self.transforms({"image": i, "label": o}) for i, o in zip(image, label, strict=True)]
+        return tuple(torch.stack([sample[key] for sample in samples]) for key in ("image", "label"))
+
+
+def quick_convolutions(device: torch.device) -> None:
+    """On CUDA, let cuDNN try its algorithms and keep the quickest; runs then differ in the last bits.
+
+    MONAI's ``set_determinism`` asks for reproducible ones, which take several times as long.
+    """
+    if torch.device(device).type == "cuda":
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True
