@@ -21,7 +21,8 @@ from oarseg.inference.precision import autocast
 from oarseg.training.weights import fit
 
 # Told by the chain, or without influence on what comes out.
-OWN = ("_meta_", "bundle_root", "device", "num_workers", "output_dir", "pretrained", "steps", "val_interval")
+OWN = ("_meta_", "bundle_root", "device", "num_workers", "output_dir", "pretrained", "save_interval", "steps")
+OWN += ("val_interval",)
 NETWORK = "oarseg.networks.UNet3d"
 
 
@@ -84,10 +85,10 @@ class Recipe:
         }
         if steps or norm_batches:
             pairs["train::dataset"] = self.dataset("train")
-        if steps:
             length = len(self._parser(pairs).get_parsed_content("train::dataloader"))
             if not length:
                 raise ConfigError("there are fewer training cases than batch_size; nothing can be retrained")
+        if steps:
             # An epoch is cut short where fewer steps are asked for than it has.
             pairs["train::trainer::epoch_length"] = min(steps, length)
         parser = self._parser(pairs)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+
+from torch import Tensor
 
 from oarseg.bundles import FOLDER
 from oarseg.compression.layout import SUFFIX
 from oarseg.compression.report_text import table
+from oarseg.compression.structure import widths_of
+from oarseg.compression.unpacking import read_arrays
 from oarseg.evaluation.results import RESULTS, stored_rows
 from oarseg.evaluation.shipped import paired
+from oarseg.networks.unet3d import unet_widths
 from oarseg.sites import Site, load_site
 from oarseg.training.weights import read_state
 
@@ -34,9 +40,9 @@ def shipped_section(bundle: Path = BUNDLE, results: Path = RESULTS, site: Site |
         "## What ships",
         "`hn_ct_two_stage/models/compressed` holds all nine networks, rounded to levels by "
         "`python -m oarseg.compression.collection` and run in 8-bit arithmetic with the activation ranges that "
-        "`python -m oarseg.inference.calibrate` found on training cases. Nothing was pruned or retrained. The "
-        "numbers of levels were chosen on training cases, that of stage 1 after 31 had been seen to cost eyes on "
-        "the validation case that has them. Bytes are those of the file; of float32, four for each parameter.",
+        f"`python -m oarseg.inference.calibrate` found on training cases. {_changes(folder, bundle)} The numbers of "
+        "levels were chosen on training cases, with earlier weights, that of stage 1 after 31 had been seen to cost "
+        "eyes on the validation case that has them. Bytes are those of the file; of float32, four for each parameter.",
         _sizes(packed, bundle, site),
     ]
     for method, title in TITLES.items():
@@ -46,12 +52,33 @@ def shipped_section(bundle: Path = BUNDLE, results: Path = RESULTS, site: Site |
     return parts
 
 
+def _changes(folder: Path, bundle: Path) -> str:
+    """What was done to the networks besides rounding."""
+    packed = read_arrays(folder / f"localizer{SUFFIX}")
+    kept = sum(array.size for name, array in packed.items() if name.endswith(TRAINED))
+    whole = _parameters(read_state(bundle / "models" / "model.pt"), "localizer.")
+    if kept == whole:
+        return "Nothing was pruned or retrained."
+    widths = widths_of(packed)
+    width = widths["encoder"][0][0]
+    narrow = widths == unet_widths(width, len(widths["up"]))
+    origin = f"of width {width}, trained from nothing (docs/results.md)" if narrow else "its channels pruned"
+    return (
+        f"Stage 1 is another network than that of `model.pt`, {kept} parameters, not {whole}: {origin}. This was "
+        "decided after seeing the validation scores of both. The organs' networks were neither pruned nor retrained."
+    )
+
+
+def _parameters(state: Mapping[str, Tensor], prefix: str) -> int:
+    return sum(v.numel() for k, v in state.items() if k.startswith(prefix) and k.endswith(TRAINED))
+
+
 def _sizes(packed: dict[str, int], bundle: Path, site: Site) -> str:
     state = read_state(bundle / "models" / "model.pt")
     rows = []
     for name in ["localizer", *(organ.key for organ in site.organs)]:
         prefix = "localizer." if name == "localizer" else f"organs.{name}."
-        whole = 4 * sum(v.numel() for k, v in state.items() if k.startswith(prefix) and k.endswith(TRAINED))
+        whole = 4 * _parameters(state, prefix)
         rows.append([name, f"{whole / MB:.2f}", f"{packed[name] / MB:.2f}", f"1/{whole / packed[name]:.1f}"])
     total, small = sum(float(row[1]) for row in rows), sum(packed.values()) / MB
     rows.append(["all", f"{total:.2f}", f"{small:.2f}", f"1/{total / small:.1f}"])

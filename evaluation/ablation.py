@@ -82,7 +82,7 @@ def done(row: Row, results: Path) -> bool:
 def _list(args: argparse.Namespace) -> int:
     for row in load_plan(args.plan).rows.values():
         steps = sum(int(part.overrides["steps"]) for part in row.trainings.values())
-        print(f"{row.name:<14}{'done' if done(row, args.results) else 'open':<6}{steps:>6} steps  {row.title}")
+        print(f"{row.name:<16}{'done' if done(row, args.results) else 'open':<6}{steps:>6} steps  {row.title}")
     return 0
 
 

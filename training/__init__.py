@@ -10,6 +10,7 @@ _PLACES = {
     "ResumableCheckpoint": "handlers",
     "UpdateAverage": "average",
     "WeightAverage": "average",
+    "host_share": "on_device",
     "leave_process_group": "distributed",
     "load_weights": "weights",
     "mirrored": "weights",

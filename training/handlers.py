@@ -38,10 +38,15 @@ class ResumableCheckpoint:
         engine.add_event_handler(Events.STARTED, self._resume, state)
         if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
             return
-        saver = CheckpointSaver(
-            str(self.folder), state, file_prefix=self.prefix, save_interval=self.interval, n_saved=1
-        )
+        settings = {"file_prefix": self.prefix, "save_interval": self.interval, "n_saved": 1}
+        saver = CheckpointSaver(str(self.folder), state, **settings)
         saver.attach(engine)
+        # The end too, wherever in the interval it comes, so that a finished run is known to be one.
+        engine.add_event_handler(Events.COMPLETED, self._end, saver)
+
+    def _end(self, engine: Engine, saver: CheckpointSaver) -> None:
+        if engine.state.epoch % self.interval:
+            saver.interval_completed(engine)
 
     def _resume(self, engine: Engine, state: dict) -> None:
         found = sorted(self.folder.glob(f"{self.prefix}_*.pt"), key=lambda p: p.stat().st_mtime)

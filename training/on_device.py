@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from monai.engines.utils import default_prepare_batch
-from monai.transforms import Compose
+from monai.transforms import Compose, RandAffined
 from torch import Tensor
 
 
@@ -33,7 +33,16 @@ class AugmentOnDevice:
         return tuple(torch.stack([sample[key] for sample in samples]) for key in ("image", "label"))
 
 
-def quick_convolutions(device: torch.device) -> None:
+def host_share(transforms: Sequence[Callable], device: torch.device | str) -> int:
+    """How many of a training's random transforms the loader applies: all, or on CUDA those before ``RandAffined``.
+
+    What comes before it needs the file's geometry; it and what follows are quicker where the network computes.
+    """
+    affine = [i for i, transform in enumerate(transforms) if isinstance(transform, RandAffined)]
+    return affine[0] if affine and torch.device(device).type == "cuda" else len(transforms)
+
+
+def quick_convolutions(device: torch.device | str) -> None:
     """On CUDA, let cuDNN try its algorithms and keep the quickest; runs then differ in the last bits.
 
     MONAI's ``set_determinism`` asks for reproducible ones, which take several times as long.

@@ -101,3 +101,30 @@ def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureF
     assert main(["--bundle", str(tmp_path)]) == 2
     told = capsys.readouterr().err
     assert told.startswith("error: ") and told.count("\n") == 1
+
+
+def test_a_smaller_localizer_takes_its_place(calibrated: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    widths = {"encoder": [[3, 4], [5, 6], [7, 8], [9, 9]], "up": [6, 5, 4], "decoder": [[6, 6], [5, 5], [4, 3]]}
+    smaller = UNet3d(2, widths=widths)
+    torch.save(smaller.state_dict(), tmp_path / "smaller.pt")
+    whole = (calibrated / collection.FOLDER / "localizer.packed").stat().st_size
+    sizes = write_collection(str(calibrated), smaller=tmp_path / "smaller.pt")
+    found = read_arrays(calibrated / collection.FOLDER / "localizer.packed")
+    assert {name: array.shape for name, array in found.items()} == {
+        name: tuple(tensor.shape) for name, tensor in smaller.state_dict().items()
+    }
+    np.testing.assert_array_equal(found["head.bias"], smaller.head.bias.detach().numpy())
+    assert sizes["localizer"] != whole and sizes["mandible"] > 0
+    # The network that the weights stand for is another: only calibration may take these files in.
+    assert read_table(calibrated / collection.FOLDER) is None
+
+
+@pytest.mark.parametrize("state", [UNet3d(5, 4).state_dict(), {"head.weight": torch.zeros(2, 4, 3, 3, 3)}])
+def test_a_localizer_of_something_else_is_refused(calibrated: Path, tmp_path: Path, state: dict, capsys) -> None:
+    torch.save(dict(state), tmp_path / "other.pt")
+    before = file_sha256(calibrated / collection.FOLDER / "localizer.packed")
+    assert main(["--bundle", str(calibrated), "--smaller", str(tmp_path / "other.pt")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and error.count("\n") == 1
+    assert file_sha256(calibrated / collection.FOLDER / "localizer.packed") == before

@@ -8,31 +8,55 @@ from pathlib import Path
 import pytest
 import torch
 
+from oarseg.compression.packing import write_packed
 from oarseg.compression.shipped import shipped_section
 from oarseg.evaluation.results import RESULTS
+from oarseg.networks import UNet3d
 from oarseg.sites import load_site
 from oarseg.training.weights import save_weights
 
 
+def trained(network: UNet3d) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    site = load_site()
-    names = ["localizer", *(f"organs.{organ.key}" for organ in site.organs)]
-    state = {f"{name}.head.weight": torch.zeros(1000) for name in names}
-    state |= {f"{name}.norm.running_mean": torch.zeros(5) for name in names}
+    """Stage 1 is a small U-Net, packed as it is; the organs' networks are one tensor each, and files of zeros."""
+    site, localizer = load_site(), UNet3d(9, 4)
+    state = {f"localizer.{name}": tensor for name, tensor in localizer.state_dict().items()}
+    for organ in site.organs:
+        state |= {f"organs.{organ.key}.head.weight": torch.zeros(1000)}
+        state |= {f"organs.{organ.key}.norm.running_mean": torch.zeros(5)}
     save_weights(state, tmp_path / "models/model.pt")
     (tmp_path / "models/compressed").mkdir()
-    for name in names:
-        size = 500 if name == "localizer" else 1000
-        (tmp_path / f"models/compressed/{name.removeprefix('organs.')}.packed").write_bytes(b"0" * size)
+    write_packed(tmp_path / "models/compressed/localizer.packed", localizer.state_dict())
+    for organ in site.organs:
+        (tmp_path / f"models/compressed/{organ.key}.packed").write_bytes(b"0" * 1000)
     return tmp_path
 
 
 def test_sizes_count_parameters_as_float32(bundle: Path, tmp_path: Path) -> None:
     text = "\n".join(shipped_section(bundle, tmp_path / "none"))
-    assert "| localizer | 0.00 | 0.00 | 1/8.0 |" in text
+    whole, packed = 4 * trained(UNet3d(9, 4)), (bundle / "models/compressed/localizer.packed").stat().st_size
+    assert f"| localizer | {whole / 1e6:.2f} | {packed / 1e6:.2f} | 1/{whole / packed:.1f} |" in text
     assert "| brainstem | 0.00 | 0.00 | 1/4.0 |" in text
+    assert "Nothing was pruned" in text
     assert "Dice" not in text
+
+
+@pytest.mark.parametrize(
+    ("network", "told"),
+    [
+        (UNet3d(9, 2), "of width 2, trained from nothing"),
+        (UNet3d(9, widths={"encoder": [[3, 2], [4, 4]], "up": [2], "decoder": [[3, 3]]}), "its channels pruned"),
+    ],
+)
+def test_another_stage_1_is_told_of(bundle: Path, tmp_path: Path, network: UNet3d, told: str) -> None:
+    write_packed(bundle / "models/compressed/localizer.packed", network.state_dict())
+    text = "\n".join(shipped_section(bundle, tmp_path / "none"))
+    assert f"{trained(network)} parameters, not {trained(UNet3d(9, 4))}: {told}" in text
+    assert "Nothing was pruned" not in text
 
 
 def test_scores_are_paired_with_the_original_networks(bundle: Path, tmp_path: Path) -> None:

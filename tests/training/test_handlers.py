@@ -15,7 +15,9 @@ from oarseg.training import ResumableCheckpoint, on_main_rank, prepare_staged_ba
 from oarseg.training.statistics import intensity_statistics
 
 
-def train(folder: Path, epochs: int, stop_after: int | None = None) -> tuple[Engine, nn.Linear]:
+def train(
+    folder: Path, epochs: int, stop_after: int | None = None, interval: int = 1
+) -> tuple[Engine, nn.Linear]:
     """Adds one to the weights at each of two steps an epoch."""
     network = nn.Linear(1, 1)
     nn.init.zeros_(network.weight)
@@ -29,7 +31,7 @@ def train(folder: Path, epochs: int, stop_after: int | None = None) -> tuple[Eng
     engine = Engine(step)
     # MONAI's trainers know their epochs before they run.
     engine.state.max_epochs = epochs
-    ResumableCheckpoint(str(folder), {"network": network}).attach(engine)
+    ResumableCheckpoint(str(folder), {"network": network}, interval=interval).attach(engine)
     with contextlib.suppress(KeyboardInterrupt):
         engine.run([0, 1], max_epochs=epochs)
     return engine, network
@@ -44,6 +46,15 @@ def test_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     assert network.weight.item() == 10
     engine, network = train(tmp_path, 7)
     assert (engine.state.epoch, network.weight.item()) == (7, 14)
+
+
+def test_seldom_saved_is_saved_at_the_end_too(tmp_path: Path) -> None:
+    train(tmp_path, 9, stop_after=8, interval=3)
+    engine, network = train(tmp_path, 8, interval=3)
+    # Epochs 7 and 8 were done again from what was saved after the sixth.
+    assert (engine.state.epoch, network.weight.item()) == (8, 16)
+    engine, network = train(tmp_path, 8, interval=3)
+    assert network.weight.item() == 16 and engine.state.iteration == 16
 
 
 def test_a_longer_run_stretches_the_schedule(tmp_path: Path) -> None:

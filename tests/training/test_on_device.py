@@ -11,7 +11,9 @@ from monai.transforms import Flipd, RandAffined
 from monai.utils import set_determinism
 
 from oarseg.bundles import FOLDER
+from oarseg.bundles.render import sync
 from oarseg.networks.partial_labels import UNLABELLED
+from oarseg.sites import load_site
 from oarseg.training import AugmentOnDevice, quick_convolutions, read_state
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -85,7 +87,7 @@ def split_batch(name: str, dataset_dir: Path, host: int | None) -> tuple[torch.T
     return parser.get_parsed_content("train#prepare_batch")(data, torch.device("cpu"))
 
 
-@pytest.mark.parametrize(("name", "host"), [("parotid_left_ct_segmentation", 4), ("hn_ct_localizer", 5)])
+@pytest.mark.parametrize(("name", "host"), [("parotid_left_ct_segmentation", 4), ("hn_ct_localizer", 6)])
 def test_loader_and_trainer_share_the_transforms_without_loss(name: str, host: int, dataset_dir: Path) -> None:
     whole, shared = (split_batch(name, dataset_dir, n) for n in (None, host))
     for image, label in (whole, shared):
@@ -97,18 +99,35 @@ def test_loader_and_trainer_share_the_transforms_without_loss(name: str, host: i
     assert whole[0].shape == shared[0].shape and whole[1].shape == shared[1].shape
 
 
-def test_what_cuda_leaves_to_the_loader_is_what_needs_the_file(dataset_dir: Path) -> None:
-    """The split that the configs name for CUDA: all that moves, blurs or brightens is on the device's side."""
-    for name in ("parotid_left_ct_segmentation", "hn_ct_localizer"):
-        parser = ConfigParser()
-        parser.read_config(str(FOLDER / name / "configs" / "train.json"))
-        own = {"bundle_root": str(FOLDER / name), "dataset_dir": str(dataset_dir), "pretrained": None}
-        parser.update(own | {"device": torch.device("cuda")})
-        targets = [t["_target_"].rpartition(".")[2] for t in parser["train"]["random_transforms"]]
-        first = parser.get_parsed_content("train#on_host")
-        assert "RandMirrord" in targets[:first]
+def host_share_of(root: Path, device: torch.device | str) -> tuple[list[str], int]:
+    """The names of a bundle's random transforms, and how many of them the loader applies."""
+    parser = ConfigParser()
+    parser.read_config(str(root / "configs" / "train.json"))
+    parser.update({"bundle_root": str(root), "device": device})
+    for transform in parser["train"]["random_transforms"]:
+        # It would look for the device, which need not be here.
+        transform.pop("device", None)
+    targets = [t["_target_"].rpartition(".")[2] for t in parser["train"]["random_transforms"]]
+    return targets, parser.get_parsed_content("train#on_host")
+
+
+@pytest.mark.parametrize("device", [torch.device("cuda"), "cuda:1"])
+def test_what_cuda_leaves_to_the_loader_is_what_needs_the_file(device: torch.device | str, tmp_path: Path) -> None:
+    """All that moves, blurs or brightens is on the device's side, also where a site mirrors nothing."""
+    sync(load_site("abdomen"), tmp_path)
+    roots = [FOLDER / "parotid_left_ct_segmentation", FOLDER / "hn_ct_localizer", *tmp_path.glob("*_ct_localizer")]
+    assert len(roots) == 3
+    for root in roots:
+        targets, first = host_share_of(root, device)
         moved = {"RandAffined", "RandAdjustContrastd", "RandGaussianSmoothd", "RandGaussianSharpend"}
         assert moved <= set(targets[first:]) and not moved & set(targets[:first])
+        assert {"SelectItemsd", "EnsureTyped"} <= set(targets[:first])
+
+
+@pytest.mark.parametrize("device", [torch.device("cpu"), "cpu"])
+def test_elsewhere_the_loader_applies_all(device: torch.device | str) -> None:
+    targets, first = host_share_of(FOLDER / "parotid_left_ct_segmentation", device)
+    assert first == len(targets)
 
 
 @CUDA
