@@ -25,11 +25,14 @@ class ResumableCheckpoint:
     Args: ``objects``: what has a state (network, optimizer, scheduler); the trainer it is attached to is added, which a
     config cannot do itself, as a trainer may not refer to itself. ``map_location``: device to load to. ``interval``:
     epochs from one save to the next. A stopped run that is started with a larger ``max_epochs`` goes on to the larger.
+    Raises ConfigError for an interval below 1.
     """
 
     prefix = "train"
 
     def __init__(self, folder: str, objects: Mapping, map_location: str | None = None, interval: int = 1) -> None:
+        if interval < 1:
+            raise ConfigError(f"save_interval is {interval}; expected 1 or more epochs from one save to the next")
         self.folder, self.objects, self.map_location = Path(folder), dict(objects), map_location
         self.interval = interval
 

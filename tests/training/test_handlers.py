@@ -57,6 +57,12 @@ def test_seldom_saved_is_saved_at_the_end_too(tmp_path: Path) -> None:
     assert network.weight.item() == 16 and engine.state.iteration == 16
 
 
+@pytest.mark.parametrize("interval", [0, -2])
+def test_an_interval_that_never_saves_is_refused(interval: int, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=f"save_interval is {interval}"):
+        ResumableCheckpoint(str(tmp_path), {}, interval=interval)
+
+
 def test_a_longer_run_stretches_the_schedule(tmp_path: Path) -> None:
     def run(epochs: int) -> list[float]:
         parameter = nn.Parameter(torch.zeros(1))
