@@ -100,7 +100,11 @@ def _channels(content: Mapping, controls: Mapping[str, Mapping]) -> str:
         sizes = [_size(found), _published_mib(other)]
         rows.append([name, found.get("steps"), found.get("dice"), other.get("dice"), *sizes])
     for title, chain in controls.items():
-        for step in _of(chain, "channels"):
+        # With what it began with, which need not be what this chain did.
+        pruned = _of(chain, "channels")
+        if pruned:
+            rows.append([f"0, {title}", 0, first(chain)["dice"], None, _mib(first(chain)["bytes"]), None])
+        for step in pruned:
             found = step["results"]
             rows.append([f"{step['name']}, {title}", found["steps"], found["dice"], None, _size(found), None])
     return table(["ratio", "retrained steps", "Dice", "published", "MiB", "published"], rows)

@@ -72,6 +72,7 @@ def test_page_shows_ours_beside_theirs(folders: list[str], tmp_path: Path) -> No
         "| 0 | 0 | 0.710 | 0.670 | 2.00 | 12.03 |",
         "| 0.05 |  |  |  |  | 11.00 |",
         "| 0.2 | 7 | 0.690 | 0.654 | 1.00 | 7.78 |",
+        "| 0, random | 0 | 0.710 |  | 2.00 |  |",
         "| 0.2, random | 7 | 0.510 |  | 1.00 |  |",
         "| parameters | 900 | 450 | c = 0.500 |  |  |",
         "| seconds | 2.00 | 1.50 | s = 0.250 | 30 | 20 |",
