@@ -22,12 +22,12 @@ from pathlib import Path
 WARM = """
 import sys, time
 from oarseg.inference import Pipeline
-from oarseg.inference.job import segment_to_folder
+from oarseg.inference.job import segment
 ct, out, engine, bundle = sys.argv[1:]
 pipeline = Pipeline(bundle or None, "cpu", engine=engine)
 for _ in range(2):
     wall, cpu = time.perf_counter(), time.process_time()
-    segment_to_folder(ct, out, pipeline=pipeline, overwrite=True)
+    segment(ct, out, pipeline=pipeline, overwrite=True)
 print(time.perf_counter() - wall, time.process_time() - cpu)
 """
 Run = tuple[float, float, float]

@@ -7,7 +7,7 @@ import hashlib
 import json
 from pathlib import Path
 
-from oarseg.cli.segment import add_running, segment
+from oarseg.cli.segment import add_running, contour
 from oarseg.errors import InputError
 
 NAME = "demo"
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Segment the embedded CT. Raises OarsegError."""
     folder = demo_folder()
-    code = segment(args, folder, args.out, overwrite=is_earlier_demo(args.out, folder))
+    code = contour(args, folder, args.out, overwrite=is_earlier_demo(args.out, folder))
     if not args.quiet:
         print(f"open {args.out / 'preview.png'} first; load {folder} with {args.out / 'rtstruct.dcm'} in any viewer")
     return code

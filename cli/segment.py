@@ -14,9 +14,11 @@ NAME = "segment"
 HELP = "contour the organs at risk in one CT"
 ORDER = 10
 EXAMPLES = """  oarseg segment planning_ct -o contours
-      DICOM folder in; contours/ gets rtstruct.dcm, segmentation.nii.gz, report.json and preview.png
+      DICOM folder in; contours/ gets rtstruct.dcm, segmentation.nii.gz, report.html, report.json and preview.png
   oarseg segment planning_ct -o contours --series 4 --organs brainstem,parotid_left,parotid_right
       one series of several, three organs
+  oarseg segment planning_ct -o contours --format rtstruct,seg
+      a DICOM SEG too (segmentation.dcm; needs pip install 'oarseg[seg]'), no NIfTI
   oarseg segment ct.nii.gz -o contours --device cpu --overwrite
       NIfTI in, on the processor, replacing earlier results
   oarseg segment ct.nii.gz -o contours --engine torch:fp32
@@ -32,7 +34,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--organs", type=comma_list, metavar="A,B", help=f"only these; known: {keys}")
     parser.add_argument("--series", metavar="X", help="which CT series: UID, start or end of a UID, or series number")
     parser.add_argument(
-        "--format", type=comma_list, metavar="A,B", help="nifti, rtstruct or all (default: both where possible)"
+        "--format",
+        type=comma_list,
+        metavar="A,B",
+        help="nifti, rtstruct, seg (DICOM SEG) or all (default: nifti, and rtstruct if possible)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results in OUT; other files stay")
     add_running(parser)
@@ -56,23 +61,23 @@ def run(args: argparse.Namespace) -> int:
     if args.organs and not args.bundle:
         for key in args.organs:
             load_site().organ(key)
-    return segment(
+    return contour(
         args, args.input, args.out, organs=args.organs, series=args.series, formats=formats, overwrite=args.overwrite
     )
 
 
-def segment(args: argparse.Namespace, source: Path, out: Path, **options: object) -> int:
+def contour(args: argparse.Namespace, source: Path, out: Path, **options: object) -> int:
     """Run the job with progress, then print warnings to stderr and the organs to stdout."""
     if not args.quiet:
         print("oarseg: research use only, not a medical device", file=sys.stderr, flush=True)
     from oarseg.evaluation.report import summary_lines
     from oarseg.inference.engines import advice, check_engine
-    from oarseg.inference.job import STEPS, segment_to_folder
+    from oarseg.inference.job import STEPS, segment
 
     check_engine(args.engine)
     running = {"device": args.device, "engine": args.engine, "bundle": args.bundle}
     with Progress(STEPS, args.quiet) as progress:
-        done = segment_to_folder(source, out, progress=progress, **running, **options)
+        done = segment(source, out, progress=progress, **running, **options)
     for warning in done.report["warnings"]:
         print(f"oarseg: warning: {warning}", file=sys.stderr)
     if not args.quiet:
@@ -84,12 +89,11 @@ def segment(args: argparse.Namespace, source: Path, out: Path, **options: object
 
 
 def parse_formats(names: list[str] | None) -> list[str] | None:
-    """``all`` and no ``--format`` mean both where possible (None). Raises ConfigError for an unknown one."""
-    if not names or "all" in names:
-        return None
-    unknown = [name for name in names if name not in ("nifti", "rtstruct")]
+    """Without ``--format``, the usual ones (None). Raises ConfigError for an unknown one."""
+    known = ("nifti", "rtstruct", "seg", "all")
+    unknown = [name for name in names or () if name not in known]
     if unknown:
-        raise ConfigError(f"unknown format {unknown[0]!r}; --format takes nifti, rtstruct or all")
+        raise ConfigError(f"unknown format {unknown[0]!r}; --format takes {', '.join(known)}")
     return names
 
 

@@ -1,4 +1,4 @@
-"""DICOM in and out: CT series reader and RTSTRUCT writer.
+"""DICOM in and out: CT series reader, RTSTRUCT and SEG writers.
 
 ``oarseg.dicom.reader`` (MONAI's ImageReader) is not imported here, so that looking into a folder does not load torch.
 """
@@ -7,6 +7,7 @@ from oarseg.dicom.choose import choose_series, listing
 from oarseg.dicom.contours import Contour, mask_contours
 from oarseg.dicom.rtstruct import Roi, StructureSet, write_rtstruct
 from oarseg.dicom.scan import FoundSeries, Scan, scan_folder
+from oarseg.dicom.seg import Segment, Segmented, write_seg
 from oarseg.dicom.series import CtGrid, CtVolume, SliceInstance, check_series, read_ct, read_series
 
 __all__ = [
@@ -16,6 +17,8 @@ __all__ = [
     "FoundSeries",
     "Roi",
     "Scan",
+    "Segment",
+    "Segmented",
     "SliceInstance",
     "StructureSet",
     "check_series",
@@ -26,4 +29,5 @@ __all__ = [
     "read_series",
     "scan_folder",
     "write_rtstruct",
+    "write_seg",
 ]

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pydicom
-from pydicom.encaps import generate_frames
+from pydicom import encaps
 
 from oarseg.dicom.header import Header
 
@@ -46,7 +46,7 @@ def decode(header: Header) -> np.ndarray | None:
     from PIL import Image
 
     try:
-        stream = next(generate_frames(pydicom.dcmread(header.path).PixelData, number_of_frames=1))
+        stream = _codestream(pydicom.dcmread(header.path).PixelData)
         if stream[:4] != START or stream[COMPONENTS] != b"\x00\x01":
             return None
         signed, bits = bool(stream[DEPTH] & 0x80), (stream[DEPTH] & 0x7F) + 1
@@ -59,3 +59,10 @@ def decode(header: Header) -> np.ndarray | None:
     except (OSError, ValueError, IndexError, StopIteration, AttributeError, Image.DecompressionBombError):
         return None
     return (values.astype(np.int32) - (1 << (bits - 1))).astype(np.int16) if signed else values
+
+
+def _codestream(pixel_data: bytes) -> bytes:
+    """The only frame of encapsulated pixel data. Raises ValueError or StopIteration where there is none."""
+    if hasattr(encaps, "generate_frames"):
+        return next(encaps.generate_frames(pixel_data, number_of_frames=1))
+    return next(encaps.generate_pixel_data_frame(pixel_data, 1))  # pydicom 2

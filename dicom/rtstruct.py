@@ -106,7 +106,7 @@ def write_rtstruct(
     if not kept:
         raise OutputError(f"no RTSTRUCT written: all ROIs are empty ({', '.join(left_out) or 'none given'})")
     dataset = _structure_set(grid, label)
-    dataset.SeriesDescription = _described(series_description.strip())
+    dataset.SeriesDescription = described(series_description.strip())
     dataset.SeriesNumber = series_number
     dataset.file_meta.TransferSyntaxUID = _transfer_syntax(kept)
     dataset.StructureSetROISequence = Sequence()
@@ -119,7 +119,7 @@ def write_rtstruct(
     return StructureSet(Path(path), dataset.SOPInstanceUID, dataset.SeriesInstanceUID, names, tuple(left_out))
 
 
-def _described(text: str) -> str:
+def described(text: str) -> str:
     """The series description; a text too long to stand before the statement gives way to it."""
     full = f"{text or MANUFACTURER}: {DISCLAIMER}"
     return full if len(full) <= LONG else f"{MANUFACTURER}: {DISCLAIMER}"
@@ -233,7 +233,7 @@ def _contour(number: int, contour: _Drawn, grid: CtGrid, syntax: UID) -> Dataset
     item = Dataset()
     if hasattr(item, "set_original_encoding"):
         # Else pydicom 3 takes what is encoded already for encoded in another way, and decodes and encodes it again.
-        item.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian)
+        item.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian, None)
     item.ContourNumber = number
     item.ContourImageSequence = Sequence([_image(grid.instances[contour.slice_index])])
     item.ContourGeometricType = "CLOSED_PLANAR"

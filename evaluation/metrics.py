@@ -20,7 +20,7 @@ PERCENTILE = 95.0
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
-    """2 |a and b| / (|a| + |b|) of two masks (eq. 2-6); NaN where both are empty."""
+    """``2 |a and b| / (|a| + |b|)`` of two masks (eq. 2-6); NaN where both are empty."""
     total = int(np.count_nonzero(a)) + int(np.count_nonzero(b))
     return 2 * int(np.count_nonzero(a & b)) / total if total else float("nan")
 
@@ -83,10 +83,11 @@ class PixelScores:
 def pixel_scores(prediction: np.ndarray, reference: np.ndarray, values: list[int]) -> PixelScores:
     """Scores of two label maps (i, j, k) over the background and the classes ``values``.
 
-    Every other value in either map counts as background. With p_ij the voxels of class i that were called j:
-    pixel accuracy = sum p_ii / sum p_ij; mean pixel accuracy = mean over i of p_ii / p_i.; mean IoU = mean over i of
-    p_ii / (p_i. + p_.i - p_ii); frequency-weighted IoU = the IoUs weighted by p_i. A class without a voxel in the
-    reference has no accuracy, and one without a voxel in either map no IoU; these are left out of the means.
+    Every other value in either map counts as background. With ``p[i, j]`` the voxels of class i that were
+    called j, ``p[i, :]`` and ``p[:, i]`` its sums: pixel accuracy = ``sum p[i, i] / sum p``; mean pixel accuracy = mean
+    over i of ``p[i, i] / p[i, :]``; mean IoU = mean over i of ``p[i, i] / (p[i, :] + p[:, i] - p[i, i])``;
+    frequency-weighted IoU = the IoUs weighted by ``p[i, :]``. A class without a voxel in the reference has no accuracy,
+    and one without a voxel in either map no IoU; these are left out of the means.
     Raises GeometryError where the shapes differ.
     """
     table = confusion(prediction, reference, values)

@@ -82,20 +82,17 @@ SAGITTAL = Plane("sagittal", 0, 1, 2, ("A", "P", "S", "I"), True)
 
 def write_preview(
     path: str | Path,
-    hu: np.ndarray,
-    label: np.ndarray,
-    affine: np.ndarray,
+    view: View,
     site: Site,
     measures: Mapping[str, Measure],
     asked: Sequence[str] | None = None,
 ) -> None:
     """Draw ``path`` (PNG).
 
-    Args: ``hu`` and ``label`` (i, j, k) with ``affine`` (4, 4) to RAS mm; ``measures`` from
+    Args: ``view`` of the CT and its label map, from ``lps_view``; ``measures`` from
     ``oarseg.inference.measure.measure``; ``asked``: keys for the legend (all by default), the ones without a measure
     are marked as not found. Raises OSError where the file cannot be written.
     """
-    view = lps_view(hu, label, affine)
     organs = [o for o in site.organs if asked is None or o.key in asked]
     window = shown_box(view)
     figure = Figure(figsize=SIZE_INCHES, dpi=DPI, facecolor=BACKGROUND)
@@ -112,7 +109,10 @@ def write_preview(
 
 
 def lps_view(hu: np.ndarray, label: np.ndarray, affine: np.ndarray) -> View:
-    """Turn the arrays so that their axes run nearest to left, posterior, superior; strides only."""
+    """The CT ``hu`` and its ``label`` map, both (i, j, k) with ``affine`` (4, 4) to RAS mm, as a :class:`View`.
+
+    The arrays are turned so that their axes run nearest to left, posterior, superior; strides only.
+    """
     target = nib.orientations.axcodes2ornt(("L", "P", "S"))
     turn = nib.orientations.ornt_transform(nib.io_orientation(affine), target)
     turned = np.asarray(affine, dtype=float) @ nib.orientations.inv_ornt_aff(turn, label.shape)

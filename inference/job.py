@@ -1,7 +1,8 @@
 """One CT from file to results: read, check, segment, write. The command line and Python callers share it.
 
->>> done = segment_to_folder("planning_ct", "contours")            # doctest: +SKIP
->>> done.report["organs"]["mandible"]["volume_cm3"]                # doctest: +SKIP
+>>> from oarseg import segment
+>>> result = segment("planning_ct", "contours")                    # doctest: +SKIP
+>>> result.volumes_cm3["mandible"], result.mask("mandible").shape  # doctest: +SKIP
 """
 
 from __future__ import annotations
@@ -11,38 +12,83 @@ import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from oarseg.dicom import Roi, write_rtstruct
+import numpy as np
+
+from oarseg.checksum import sha256
+from oarseg.dicom import Roi, Segment, write_rtstruct, write_seg
+from oarseg.dicom.seg import check_available
 from oarseg.errors import ConfigError, GeometryError
-from oarseg.evaluation.preview import write_preview
+from oarseg.evaluation.case_page import case_page
+from oarseg.evaluation.preview import View, lps_view, write_preview
 from oarseg.evaluation.report import make_report
-from oarseg.inference.outputs import PREVIEW, REPORT, RTSTRUCT, SEGMENTATION, ResultFolder, write_segmentation, writing
+from oarseg.inference.outputs import (
+    PAGE,
+    PREVIEW,
+    REPORT,
+    RTSTRUCT,
+    SEG,
+    SEGMENTATION,
+    ResultFolder,
+    write_segmentation,
+    writing,
+)
 from oarseg.inference.pipeline import Pipeline, Segmentation
 from oarseg.inference.read import CtImage, read_image
 from oarseg.sites import Site
+from oarseg.sites.codes import segment_codes
 
-FORMATS = ("nifti", "rtstruct")
+FORMATS = ("nifti", "rtstruct", "seg")
+# Without a wish; of both, DICOM formats where the CT is DICOM.
+DEFAULT, ALL = ("nifti", "rtstruct"), "all"
+# What each is called where it cannot be written.
+DICOM_FORMATS = {"rtstruct": "RTSTRUCT", "seg": "DICOM SEG"}
 # Steps told to ``progress``: reading, loading, the pipeline's two, writing.
 STEPS = 5
 Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
-class Done:
-    """What a run left behind. ``files``: the written ones, by name. ``report``: the content of ``report.json``."""
+class Result:
+    """A contoured CT.
 
-    folder: Path
-    files: tuple[str, ...]
-    report: dict
+    ``segmentation``: the label map on the CT's own voxels, affine, boxes and measures. ``report``: the content of
+    ``report.json``. ``site``: the organ table. ``folder``: where the files are; None where none were asked for.
+    ``files``: their names.
+    """
+
     segmentation: Segmentation
+    report: dict[str, Any]
+    site: Site
+    folder: Path | None = None
+    files: tuple[str, ...] = ()
+
+    @property
+    def volumes_cm3(self) -> dict[str, float]:
+        """Volume of each organ that was found, by key."""
+        return {key: found.volume_cm3 for key, found in self.segmentation.measures.items()}
+
+    @property
+    def warnings(self) -> list[str]:
+        """What was odd about the CT, and what looks implausible or could not be written."""
+        return list(self.report["warnings"])
+
+    def mask(self, organ: str) -> np.ndarray:
+        """Where an organ is, by its key: bool, on the CT's own voxels; all False where it was not found.
+
+        A DICOM CT's axes are slices, rows, columns; a file's are the file's own. ``segmentation.affine`` maps indices
+        to RAS mm. Raises ConfigError for an unknown organ.
+        """
+        return self.segmentation.label == self.site.organ(organ).value
 
 
-def segment_to_folder(
+def segment(
     source: str | Path,
-    out: str | Path,
+    out: str | Path | None = None,
     *,
     organs: Sequence[str] | None = None,
     series: str | None = None,
@@ -50,27 +96,36 @@ def segment_to_folder(
     engine: str = "auto",
     formats: Sequence[str] | None = None,
     overwrite: bool = False,
-    bundle: str | None = None,
+    bundle: str | Path | None = None,
     pipeline: Pipeline | None = None,
     progress: Progress | None = None,
-) -> Done:
-    """Contour the CT ``source`` (DICOM folder, NIfTI or NRRD file) into the folder ``out``.
+) -> Result:
+    """Contour the CT ``source`` (DICOM folder, NIfTI or NRRD file), and write the results into the folder ``out``.
+
+    For research use only; not a medical device.
 
     Args:
-        organs: keys to contour; all by default.
-        series: which CT series of a DICOM folder.
-        formats: of ``FORMATS``; by default both where the CT is DICOM. The report and the preview are always written.
-        overwrite: replace earlier results in ``out``.
-        device, engine, bundle: see :class:`Pipeline`.
+        source: a folder with a DICOM CT series, or a .nii, .nii.gz, .nrrd or .nhdr file.
+        out: folder for the results; by default nothing is written.
+        organs: keys to contour (``oarseg organs``); all by default.
+        series: which CT series of a DICOM folder (UID, start or end of a UID, or series number).
+        device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
+        engine: "auto" (the quickest here), "torch", "openvino", or one with a precision, such as "torch:fp32".
+        formats: of ``FORMATS``, or "all" that the CT allows; by default NIfTI, and RTSTRUCT where the CT is DICOM.
+            Report, case page and preview are always written.
+        overwrite: replace earlier results in ``out``; other files stay.
+        bundle: folder of another two-stage bundle than the installed one.
         pipeline: a loaded one to use again, so that a cohort loads the weights once; ``device``, ``engine``, ``organs``
             and ``bundle`` are then its own.
         progress: told each step as it begins.
-    Raises an OarsegError; then ``out`` is as it was before.
+    Returns the label map on the CT's own voxels, volumes, warnings and the report.
+    Raises an OarsegError: InputError or GeometryError (the CT), ConfigError (an option), WeightsError, OutputError.
+    Then ``out`` is as it was before.
     """
     tell = progress or (lambda step: None)
-    check_formats(formats)
+    check_formats(formats, out)
     seconds: dict[str, float] = {}
-    with ResultFolder(out, overwrite) as results:
+    with ResultFolder(out, overwrite) if out is not None else nullcontext() as results:
         tell("reading the CT")
         with _timed(seconds, "read"):
             image = read_image(source, series)
@@ -78,56 +133,74 @@ def segment_to_folder(
         tell("loading the networks")
         with _timed(seconds, "load"), _hushed():
             pipeline = pipeline or load_pipeline(bundle, device, organs, engine)
+        if "seg" in wanted:
+            # Before minutes are spent: an organ without codes cannot be written.
+            for organ in pipeline.site.organs:
+                segment_codes(organ.name)
         with _hushed():
             found = pipeline.segment(image, tell)
+        seconds = found.seconds | seconds
+        told = {*(organs or ()), *found.measures, *found.missing, *found.boxes}
+        asked = [key for key in pipeline.site.values if key in told]
+        if results is None:
+            return Result(found, make_report(pipeline, image, found, asked, seconds, notes), pipeline.site)
         tell("writing the results")
         with _timed(seconds, "write"), writing(results.folder):
             notes += _write_contours(results.staging, wanted, image, found, pipeline.site)
-            told = {*(organs or ()), *found.measures, *found.missing, *found.boxes}
-            asked = [key for key in pipeline.site.values if key in told]
-            write_preview(
-                results.staging / PREVIEW, image.hu, found.label, found.affine, pipeline.site, found.measures, asked
-            )
-        seconds = found.seconds | seconds
+            view = lps_view(image.hu, found.label, found.affine)
+            write_preview(results.staging / PREVIEW, view, pipeline.site, found.measures, asked)
         report = make_report(pipeline, image, found, asked, seconds, notes)
-        files = _write_report(results, report)
+        with writing(results.folder):
+            _write_report(results, report, view, pipeline.site)
+            files = tuple(sorted(p.name for p in results.staging.iterdir()))
         results.publish()
-    return Done(Path(out), files, report, found)
+    return Result(found, report, pipeline.site, results.folder, files)
 
 
-def _write_report(results: ResultFolder, report: dict) -> tuple[str, ...]:
-    """Write the report and return the names of all staged files."""
-    with writing(results.folder):
-        (results.staging / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        return tuple(sorted(p.name for p in results.staging.iterdir()))
+def _write_report(results: ResultFolder, report: dict[str, Any], view: View, site: Site) -> None:
+    """Write the report, with the checksums of the files that are there by now, and the page that shows it."""
+    preview = results.staging / PREVIEW
+    report["files"] = {p.name: sha256(p) for p in sorted(results.staging.iterdir())}
+    (results.staging / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    page = case_page(view, site, report, preview.read_bytes())
+    (results.staging / PAGE).write_text(page, encoding="utf-8")
 
 
-def load_pipeline(bundle: str | None, device: str, organs: Sequence[str] | None, engine: str) -> Pipeline:
+def load_pipeline(bundle: str | Path | None, device: str, organs: Sequence[str] | None, engine: str) -> Pipeline:
     """The two-stage bundle with its weights. Raises WeightsError or ConfigError."""
     return Pipeline(bundle, device, organs, engine)
 
 
-def check_formats(formats: Sequence[str] | None) -> None:
-    """Raises ConfigError for a format that is not one of ``FORMATS``."""
+def check_formats(formats: Sequence[str] | None, out: str | Path | None) -> None:
+    """Raises ConfigError for a format that is none of ``FORMATS`` nor "all", or for any where nothing is written."""
+    if formats and out is None:
+        raise ConfigError(f"formats {', '.join(formats)}: give a folder to write them to")
     for name in formats or ():
-        if name not in FORMATS:
-            raise ConfigError(f"unknown format {name!r}; choose of: {', '.join(FORMATS)}")
+        if name not in (*FORMATS, ALL):
+            raise ConfigError(f"unknown format {name!r}; choose of: {', '.join(FORMATS)}, {ALL}")
 
 
 def _wanted(formats: Sequence[str] | None, image: CtImage) -> tuple[tuple[str, ...], list[str]]:
     """The formats that can be written, and a note on what cannot; an error where it was asked for by name."""
+    every = ALL in (formats or ())
+    named = [name for name in formats or () if name in DICOM_FORMATS and not every]
+    wanted = tuple(formats) if formats and not every else FORMATS if every else DEFAULT
     if image.volume is None:
-        if formats and "rtstruct" in formats:
-            raise ConfigError(f"an RTSTRUCT refers to DICOM slices, but the input is {image.kind}; give a DICOM folder")
-        return tuple(formats or ("nifti",)), []
-    if image.volume.frame_of_reference_uid or (formats and "rtstruct" not in formats):
-        return tuple(formats or FORMATS), []
-    if formats:
-        raise GeometryError(
-            "the CT has no FrameOfReferenceUID, so no RTSTRUCT can be tied to it; export the CT again with it, "
-            "or use --format nifti"
-        )
-    return ("nifti",), ["no RTSTRUCT written: the CT has no FrameOfReferenceUID"]
+        if named:
+            what = DICOM_FORMATS[named[0]]
+            raise ConfigError(f"{what} refers to DICOM slices, but the input is {image.kind}; give a DICOM folder")
+        return ("nifti",), []
+    dicom = [name for name in wanted if name in DICOM_FORMATS]
+    if dicom and not image.volume.frame_of_reference_uid:
+        if named:
+            raise GeometryError(
+                f"the CT has no FrameOfReferenceUID, so no {DICOM_FORMATS[named[0]]} can be tied to it; export the CT "
+                "again with it, or use --format nifti"
+            )
+        return ("nifti",), [f"no {DICOM_FORMATS[name]} written: the CT has no FrameOfReferenceUID" for name in dicom]
+    if "seg" in dicom:
+        check_available()
+    return wanted, []
 
 
 @contextmanager
@@ -151,14 +224,26 @@ def _write_contours(
     found: Segmentation,
     site: Site,
 ) -> list[str]:
+    """Write the label map in the formats wanted, and tell what could not be written."""
     if "nifti" in wanted:
         write_segmentation(staging / SEGMENTATION, found.label, found.affine, image.volume is not None)
-    if "rtstruct" not in wanted or image.volume is None:
+    dicom = [name for name in wanted if name in DICOM_FORMATS]
+    if image.volume is None or not dicom:
         return []
     if not found.measures:
-        return ["no RTSTRUCT written: no organ was found"]
-    written = write_rtstruct(staging / RTSTRUCT, image.volume, _rois(found, site))
-    return [f"{name}: no contour in the RTSTRUCT, it is too small" for name in written.left_out]
+        return [f"no {DICOM_FORMATS[name]} written: no organ was found" for name in dicom]
+    notes = []
+    if "rtstruct" in dicom:
+        written = write_rtstruct(staging / RTSTRUCT, image.volume, _rois(found, site))
+        notes = [f"{name}: no contour in the RTSTRUCT, it is too small" for name in written.left_out]
+    if "seg" in dicom:
+        write_seg(staging / SEG, image.volume, found.label, _segments(found, site))
+    return notes
+
+
+def _segments(found: Segmentation, site: Site) -> list[Segment]:
+    organs = [site.organ(key) for key in found.measures]
+    return [Segment(organ.value, organ.name, organ.color, segment_codes(organ.name)) for organ in organs]
 
 
 def _rois(found: Segmentation, site: Site) -> Iterator[Roi]:

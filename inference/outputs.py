@@ -24,9 +24,11 @@ from oarseg.errors import OutputError
 
 SEGMENTATION = "segmentation.nii.gz"
 RTSTRUCT = "rtstruct.dcm"
+SEG = "segmentation.dcm"
 REPORT = "report.json"
 PREVIEW = "preview.png"
-NAMES = (SEGMENTATION, RTSTRUCT, REPORT, PREVIEW)
+PAGE = "report.html"
+NAMES = (SEGMENTATION, RTSTRUCT, SEG, REPORT, PREVIEW, PAGE)
 # The four files of a large CT take a few MiB; with less room than this the run would end in an error.
 LEAST_FREE_BYTES = 32 << 20
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)

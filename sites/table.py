@@ -17,8 +17,10 @@ from oarseg.sites.fields import build, flag, maybe, no_duplicates, number, sever
 
 Triple = tuple[float, float, float]
 FOLDER = Path(__file__).resolve().parent
-# Beside the tables: no site, but the SNOMED CT codes of the organs of all of them (see ``oarseg.sites.codes``).
+# Beside the tables, no sites: SNOMED CT codes and published volumes of the organs of all of them (see
+# ``oarseg.sites.codes`` and ``oarseg.sites.volumes``).
 CODES = "snomed.json"
+VOLUMES = "published_volumes.json"
 # A table of 254 organs with all its fields is a tenth of this; more is no table.
 MAX_BYTES = 1_000_000
 
@@ -157,7 +159,7 @@ def load_site(name: str = "head_neck") -> Site:
 
 def known_sites() -> list[str]:
     """Names of the tables that come with oarseg."""
-    return sorted(path.stem for path in FOLDER.glob("*.json") if path.name != CODES)
+    return sorted(path.stem for path in FOLDER.glob("*.json") if path.name not in (CODES, VOLUMES))
 
 
 def _read(path: Path) -> object:

@@ -75,7 +75,7 @@ def measured(job: Mapping[str, Any]) -> dict[str, Any]:
 
     # The command's own steps, but for the reference's engine, which no user is offered.
     segmenting.load_pipeline = load
-    done = segmenting.segment_to_folder(
+    done = segmenting.segment(
         job["ct"], job["out"], device=job["device"], engine=job["engine"] or "torch:fp32", bundle=job["bundle"],
         formats=["nifti"],
     )  # fmt: skip

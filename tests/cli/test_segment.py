@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
+from importlib.util import find_spec
 from pathlib import Path
 
 import nibabel as nib
@@ -12,12 +14,13 @@ import numpy as np
 import pydicom
 import pytest
 
+import oarseg
 from oarseg.cli import main
 from oarseg.errors import ConfigError
 from oarseg.inference import outputs
-from oarseg.inference.job import segment_to_folder
 
-ALL = {"segmentation.nii.gz", "rtstruct.dcm", "report.json", "preview.png"}
+ALL = {"segmentation.nii.gz", "rtstruct.dcm", "report.json", "report.html", "preview.png"}
+needs_highdicom = pytest.mark.skipif(find_spec("highdicom") is None, reason="highdicom is not installed")
 
 
 def names(folder: Path) -> set[str]:
@@ -93,8 +96,9 @@ def test_no_file_and_no_message_names_the_patient(ct_folder, tmp_path, fake, cap
     [
         ("nifti", ALL - {"rtstruct.dcm"}),
         ("rtstruct", ALL - {"segmentation.nii.gz"}),
-        ("all", ALL),
         ("nifti,rtstruct", ALL),
+        pytest.param("nifti,seg", ALL - {"rtstruct.dcm"} | {"segmentation.dcm"}, marks=needs_highdicom),
+        pytest.param("all", ALL | {"segmentation.dcm"}, marks=needs_highdicom),
     ],
 )
 def test_formats(wanted, files, ct_folder, tmp_path, fake):
@@ -118,7 +122,9 @@ def test_a_ct_without_frame_of_reference_gets_no_rtstruct(write_ct, tmp_path, fa
     folder = write_ct(tmp_path / "ct", change=lambda item: delattr(item, "FrameOfReferenceUID"))
     assert segment(folder, "-o", tmp_path / "out", "-q") == 0
     assert names(tmp_path / "out") == ALL - {"rtstruct.dcm"} and "no RTSTRUCT written" in capsys.readouterr().err
-    assert segment(folder, "-o", tmp_path / "out2", "-q", "--format", "rtstruct") == 2
+    for wanted in ("rtstruct", "nifti,seg"):
+        assert segment(folder, "-o", tmp_path / "out2", "-q", "--format", wanted) == 2
+        assert "FrameOfReferenceUID" in capsys.readouterr().err
 
 
 def test_one_series_of_two(write_ct, tmp_path, fake, capsys):
@@ -132,8 +138,9 @@ def test_one_series_of_two(write_ct, tmp_path, fake, capsys):
 REFUSED = {
     "no such input": (["none"], "does not exist"),
     "unknown organ": (["ct", "--organs", "liver"], "it has: brainstem"),
-    "unknown format": (["ct", "--format", "seg"], "nifti, rtstruct or all"),
+    "unknown format": (["ct", "--format", "png"], "nifti, rtstruct, seg, all"),
     "rtstruct of NIfTI": (["ct.nii.gz", "--format", "rtstruct"], "give a DICOM folder"),
+    "seg of NIfTI": (["ct.nii.gz", "--format", "seg"], "give a DICOM folder"),
     "series of NIfTI": (["ct.nii.gz", "--series", "2"], "leave out --series"),
     "no such series": (["ct", "--series", "77"], "--series 77"),
     "one DICOM file": (["ct/4_00.dcm"], "give the folder"),
@@ -237,14 +244,45 @@ def test_ctrl_c_and_a_crash_leave_nothing(ct_folder, tmp_path, fake, capsys, mon
         assert names(tmp_path) == {"ct"} and "Traceback" not in capsys.readouterr().err
 
 
+def test_a_seg_says_where_highdicom_is_missing(ct_folder, tmp_path, fake, capsys, monkeypatch):
+    monkeypatch.setattr("oarseg.dicom.seg.find_spec", lambda name: None)
+    assert segment(ct_folder, "-o", tmp_path / "out", "-q", "--format", "seg") == 2
+    assert "pip install 'oarseg[seg]'" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_from_python_without_files(ct_folder, tmp_path, fake):
+    before = names(tmp_path)
+    result = oarseg.segment(ct_folder, pipeline=fake(None, "cpu", None))
+    assert names(tmp_path) == before and result.folder is None and result.files == ()
+    organ = result.site.organ("mandible")
+    assert result.mask("mandible").shape == result.segmentation.label.shape
+    assert np.array_equal(result.mask("mandible"), result.segmentation.label == organ.value)
+    voxel_cm3 = abs(np.linalg.det(result.segmentation.affine[:3, :3])) / 1000
+    assert result.volumes_cm3["mandible"] == pytest.approx(result.mask("mandible").sum() * voxel_cm3)
+    assert "brainstem" not in result.volumes_cm3 and not result.mask("brainstem").any()
+    assert "looks small" in result.warnings
+    with pytest.raises(ConfigError, match="liver"):
+        result.mask("liver")
+    with pytest.raises(ConfigError, match="give a folder"):
+        oarseg.segment(ct_folder, formats=["nifti"])
+
+
+def test_the_report_names_the_files_by_checksum(ct_folder, tmp_path, fake):
+    assert segment(ct_folder, "-o", tmp_path / "out", "-q") == 0
+    files = json.loads((tmp_path / "out/report.json").read_text())["files"]
+    assert set(files) == ALL - {"report.json", "report.html"}
+    for name, told in files.items():
+        assert hashlib.sha256((tmp_path / "out" / name).read_bytes()).hexdigest() == told
+
+
 def test_from_python_with_one_pipeline_for_many(ct_folder, ct_nifti, tmp_path, fake):
     loaded, steps = fake(None, "cpu", None), []
     for source in (ct_folder, ct_nifti):
-        done = segment_to_folder(source, tmp_path / f"out_{source.name[:4]}", pipeline=loaded, progress=steps.append)
+        done = oarseg.segment(source, tmp_path / f"out_{source.name[:4]}", pipeline=loaded, progress=steps.append)
         assert set(done.files) <= ALL and done.report["organs"]["mandible"]["found"]
     assert steps.count("reading the CT") == 2
     with pytest.raises(ConfigError, match="unknown format"):
-        segment_to_folder(ct_folder, tmp_path / "x", formats=["seg"])
+        oarseg.segment(ct_folder, tmp_path / "x", formats=["png"])
 
 
 def test_the_real_bundle_contours_the_demo(tmp_path, capsys):

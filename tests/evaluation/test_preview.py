@@ -78,7 +78,8 @@ def test_without_an_organ_the_middle_is_shown():
 def test_the_picture_is_drawn_in_the_colours_of_the_table(empty, tmp_path):
     hu, label, affine = scan("SPL")
     label = label * (not empty)
-    write_preview(tmp_path / "p.png", hu, label, affine, SITE, measure(label, affine, SITE), ["eye_left", "mandible"])
+    view = lps_view(hu, label, affine)
+    write_preview(tmp_path / "p.png", view, SITE, measure(label, affine, SITE), ["eye_left", "mandible"])
     drawn = (png.imread(tmp_path / "p.png")[..., :3] * 255).round().astype(int)
     assert drawn.shape[0] > 600
     for key in ("eye_left", "mandible", "brainstem"):

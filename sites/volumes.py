@@ -1,0 +1,35 @@
+"""Volumes of healthy organs as published, by TG-263 name: for people to compare with, not for warnings.
+
+>>> published_volume("Parotid_L").range_cm3
+(9.2, 54.1)
+
+The ranges of ``volume_cm3`` in an organ table are wider: outside them a contour is warned about.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+
+from oarseg.sites.table import FOLDER, VOLUMES
+
+
+@dataclass(frozen=True)
+class PublishedVolume:
+    """``range_cm3``: lowest and highest. ``told``: of whom, and what the range is. ``source``: the publication."""
+
+    range_cm3: tuple[float, float]
+    told: str
+    source: str
+
+
+def published_volume(name: str) -> PublishedVolume | None:
+    """What is published about the organ with the TG-263 ``name``; None where the table has nothing."""
+    row = _table().get(name)
+    return PublishedVolume((row["range_cm3"][0], row["range_cm3"][1]), row["told"], row["source"]) if row else None
+
+
+@lru_cache(maxsize=1)
+def _table() -> dict:
+    return json.loads((FOLDER / VOLUMES).read_text(encoding="utf-8"))
