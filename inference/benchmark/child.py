@@ -22,28 +22,31 @@ from oarseg.inference import job as segmenting
 from oarseg.inference.benchmark.process import peak_rss_mib
 from oarseg.inference.engines import StoredNetworks
 from oarseg.inference.engines.stored import FOLDER as COMPRESSED
+from oarseg.inference.engines.stored import LOCALIZER
 from oarseg.inference.pipeline import Pipeline
 
 
 class Noting(Mapping):
     """A pipeline's networks, which note the sizes (D, H, W) of what they are asked, by network.
 
-    ``cpu``: processor seconds of all passes, a network's first one with its compilation.
+    ``cpu``: processor seconds of all passes, a network's first one with its compilation. ``wall``: seconds by network.
     """
 
     def __init__(self, networks: Mapping[str, Any]) -> None:
         self.networks, self.passes, self.cpu = networks, {name: [] for name in networks}, 0.0
+        self.wall = dict.fromkeys(networks, 0.0)
 
     def __getitem__(self, name: str) -> Any:
         network = self.networks[name]
 
         def run(image: np.ndarray) -> np.ndarray:
             self.passes[name].append(list(image.shape[2:]))
-            began = time.process_time()
+            cpu, wall = time.process_time(), time.perf_counter()
             try:
                 return network(image)
             finally:
-                self.cpu += time.process_time() - began
+                self.cpu += time.process_time() - cpu
+                self.wall[name] += time.perf_counter() - wall
 
         return run
 
@@ -82,7 +85,8 @@ def measured(job: Mapping[str, Any]) -> dict[str, Any]:
     pipeline = made[0]
     compressed = isinstance(pipeline.engine, StoredNetworks)
     return {
-        "seconds": done.report["seconds"] | {"passes_cpu": pipeline.networks.cpu},
+        "seconds": done.report["seconds"]
+        | {"passes_cpu": pipeline.networks.cpu, "localizer_passes": pipeline.networks.wall[LOCALIZER]},
         "passes": pipeline.networks.passes,
         "computed": f"{pipeline.engine.name} {pipeline.engine.precision}",
         "compressed": compressed,

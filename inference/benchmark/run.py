@@ -28,6 +28,9 @@ NETWORKS = "stage 1 + stage 2"
 # Processor seconds of all threads, which other work on the machine disturbs least: of the whole process, and of the
 # networks' passes alone.
 CPU, PASSES_CPU = "whole, processor", "networks' passes, processor"
+# Of stage 1 the network alone, without resampling before and looking for organs after it.
+STAGE_1, LOCALIZER_PASSES = "stage 1", "stage 1, network"
+COMPARED = (NETWORKS, "whole", CPU, PASSES_CPU, STAGE_1, LOCALIZER_PASSES)
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,8 @@ def one_turn(ct: Path, row: Setup, threads: int | None, device: str, keep: bool)
     told = ended.told["seconds"]
     seconds = {step: float(told.get(key, 0.0)) for step, key in STEPS.items()}
     seconds[NETWORKS] = seconds["stage 1"] + seconds["stage 2"]
-    return Turn(ended, label, seconds | {"whole": ended.wall, CPU: ended.cpu, PASSES_CPU: float(told["passes_cpu"])})
+    seconds |= {"whole": ended.wall, CPU: ended.cpu, PASSES_CPU: float(told["passes_cpu"])}
+    return Turn(ended, label, seconds | {LOCALIZER_PASSES: float(told["localizer_passes"])})
 
 
 def summed_up(rows: Sequence[Setup], turns: Mapping[str, Sequence[Turn]]) -> dict[str, Any]:
@@ -138,7 +142,7 @@ def _row(row: Setup, turns: Sequence[Turn], reference: Sequence[Turn]) -> dict[s
         "model_bytes": told["model_bytes"],
         "seconds": {step: spread([turn.seconds[step] for turn in turns]) for step in turns[0].seconds},
         "peak_rss_mib": round(max(turn.ended.told["peak_rss_mib"] for turn in turns), 1),
-        "ratio": {step: ratios(turns, reference, step) for step in (NETWORKS, "whole", CPU, PASSES_CPU)},
+        "ratio": {step: ratios(turns, reference, step) for step in COMPARED},
         "gflop": round(sum(gflop.values()), 3),
         "gflop_by_network": gflop,
         "dice": agreement(turns[0], reference[0]),

@@ -6,18 +6,19 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from oarseg.inference.benchmark.run import CPU, NETWORKS, STEPS
+from oarseg.inference.benchmark.run import CPU, LOCALIZER_PASSES, NETWORKS, STAGE_1, STEPS
 
 HEAD = (
-    "row", "computed by", *STEPS, "whole", "CPU s", "times as quick", "in CPU s", "peak MiB", "GFLOP", "model MB",
-    "Dice",
+    "row", "computed by", *STEPS, "whole", "CPU s", "times as quick", "in CPU s", "stage 1 times", "peak MiB", "GFLOP",
+    "model MB", "Dice",
 )  # fmt: skip
 NOTE = """\
 Seconds: median of {repeats} turn(s) (least), each a fresh process; whole: from its start to its end. Times as quick:
 the reference's whole by this row's, median over the turns, and in brackets that of both networks' stages alone; then
-the same of the processor seconds of the whole, which other work on the machine disturbs least. The reference is plain
-PyTorch, float32, eager, contiguous, with the uncompressed weights. GFLOP: convolutions, a multiplication and an
-addition counted as two. Dice: mean over organs against the reference's contours (lowest organ)."""
+the same of the processor seconds of the whole, which other work on the machine disturbs least; then the same of stage
+1, and in brackets of the passes of its network. The reference is plain PyTorch, float32, eager, contiguous, with the
+uncompressed weights. GFLOP: convolutions, a multiplication and an addition counted as two. Dice: mean over organs
+against the reference's contours (lowest organ)."""
 NNUNET = """\
 nnU-Net's predictor, random weights, default 3d_fullres plan for this CT: patch {patch}, {stages} stages of
 {features} features, {parameters:.1f} M parameters, {classes} classes, no mirroring, float32 (its own choice on a CPU).
@@ -51,6 +52,7 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         f"{row['seconds'][CPU]['median']:.1f} ({row['seconds'][CPU]['min']:.1f})",
         f"{row['ratio']['whole']['median']:.2f} ({row['ratio'][NETWORKS]['median']:.2f})",
         f"{row['ratio'][CPU]['median']:.2f}",
+        f"{row['ratio'][STAGE_1]['median']:.1f} ({row['ratio'][LOCALIZER_PASSES]['median']:.1f})",
         f"{row['peak_rss_mib']:.0f}",
         f"{row['gflop']:.1f}",
         f"{row['model_bytes'] / 1e6:.2f}",

@@ -21,6 +21,7 @@ from oarseg.inference.benchmark.plain import PlainTorch
 from oarseg.inference.benchmark.process import RunError, run_process
 from oarseg.inference.benchmark.run import (
     CPU,
+    LOCALIZER_PASSES,
     NETWORKS,
     PASSES_CPU,
     STEPS,
@@ -100,7 +101,8 @@ def test_every_figure_is_there(measured: tuple[dict, dict], bundle: Path) -> Non
     assert reference["computed"] == "torch fp32, eager, contiguous" and other["computed"] == "torch fp32"
     assert other["name"] == "small, torch:fp32" and not other["compressed"]
     for row in result["rows"]:
-        assert set(row["seconds"]) == {*STEPS, NETWORKS, "whole", CPU, PASSES_CPU}
+        assert set(row["seconds"]) == {*STEPS, NETWORKS, "whole", CPU, PASSES_CPU, LOCALIZER_PASSES}
+        assert 0 < row["seconds"][LOCALIZER_PASSES]["min"] < row["seconds"]["stage 1"]["min"]
         assert 0 < row["seconds"][PASSES_CPU]["min"] < row["seconds"][CPU]["min"]
         for step in ("stage 1", "stage 2", "load", "whole", CPU):
             assert 0 < row["seconds"][step]["min"] == row["seconds"][step]["median"] == row["seconds"][step]["all"][0]
