@@ -1,0 +1,66 @@
+"""Files and folders that appear under their names whole, or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from oarseg.errors import OutputError
+
+
+@contextlib.contextmanager
+def staging(folder: Path) -> Iterator[Path]:
+    """A folder inside ``folder`` to work in, gone at the end. ``folder`` is made, and goes too if it is left empty.
+
+    Raises OutputError where something cannot be written.
+    """
+    made = [place for place in (folder, *folder.parents) if not place.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as temporary:
+            yield Path(temporary)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write into {folder} ({error.strerror or error}); give a folder that is writable and has room"
+        ) from error
+    finally:
+        for place in made:
+            with contextlib.suppress(OSError):
+                place.rmdir()
+
+
+def put(source: Path, target: Path, attic: Path) -> None:
+    """Move ``source`` to ``target``; what is there goes to the folder ``attic``, and comes back where that fails."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if not target.exists() and not target.is_symlink():
+        os.replace(source, target)
+        return
+    old = Path(tempfile.mkdtemp(dir=attic)) / target.name
+    os.replace(target, old)
+    try:
+        os.replace(source, target)
+    except OSError:
+        os.replace(old, target)
+        raise
+
+
+def same(one: Path, other: Path) -> bool:
+    """Whether two files, or two folders with all that is in them, are the same."""
+    if one.is_file() and other.is_file():
+        return one.stat().st_size == other.stat().st_size and one.read_bytes() == other.read_bytes()
+    if not (one.is_dir() and other.is_dir()):
+        return False
+    names = sorted(path.name for path in one.iterdir())
+    return names == sorted(path.name for path in other.iterdir()) and all(
+        same(one / name, other / name) for name in names
+    )
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy a file's bytes to a new file, in folders that need not exist."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
