@@ -11,11 +11,9 @@ import numpy as np
 
 from oarseg.errors import GeometryError, InputError, OarsegError
 from oarseg.transforms.check_ct import check_affine, check_shape
+from oarseg.transforms.corners import GRID_MM, corners_apart
 
 NIFTI = (".nii.gz", ".nii")
-# Corners of two grids that are one may lie this far apart: NIfTI stores positions in single precision, and programs
-# round them. Far below any voxel.
-GRID_MM = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +87,7 @@ def check_same_grid(prediction: LabelMap, reference: LabelMap, case: str) -> Non
         raise GeometryError(
             f"{case}: the prediction has {_size(a)} voxels, the reference {_size(b)}; give both on one grid"
         )
-    apart = float(np.abs(_corners(a) - _corners(b)).max())
+    apart = corners_apart(a.label.shape, a.affine, b.affine)
     if apart > GRID_MM:
         raise GeometryError(
             f"{case}: prediction and reference have {_size(a)} voxels each, but their corners lie up to {apart:.2f} mm "
@@ -99,10 +97,3 @@ def check_same_grid(prediction: LabelMap, reference: LabelMap, case: str) -> Non
 
 def _size(label_map: LabelMap) -> str:
     return " x ".join(str(n) for n in label_map.label.shape)
-
-
-def _corners(label_map: LabelMap) -> np.ndarray:
-    """RAS mm of the eight corner voxels, (8, 3)."""
-    last = np.array(label_map.label.shape) - 1
-    index = np.array([[last[a] * (i >> a & 1) for a in range(3)] for i in range(8)])
-    return index @ label_map.affine[:3, :3].T + label_map.affine[:3, 3]

@@ -7,11 +7,13 @@ from typing import Any
 _PLACES = {
     "Box": "box",
     "CheckCTd": "check_ctd",
+    "CheckSameGridd": "same_grid",
     "EncodeDrawnd": "stage_choice",
     "EncodeForMetricsd": "partial_labels",
     "EncodePartialLabels": "partial_labels",
     "EncodePartialLabelsd": "partial_labels",
     "Grid": "grid",
+    "LoadCTd": "load_ct",
     "LocalizerViewd": "localizer_view",
     "Mirror": "mirror",
     "OrganViewd": "organ_view",

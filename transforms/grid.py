@@ -9,7 +9,9 @@ NumPy alone: whoever contours a CT should not wait for PyTorch. Tensors are take
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,8 @@ BAND = 16
 # Multiply-adds at a time. Beyond a million BLAS calls its threads, and waiting for them was measured to cost more than
 # the work: ten times as much on a busy machine.
 AT_ONCE = 1 << 19
+# Voxels from which on slices are interpolated by several threads: a whole CT, not a box within it.
+THREADED = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def resample(volume: Any, source: Grid, target: Grid, mode: str = "linear", valu
     result; averages first where the target is coarser, so that no voxel is skipped) or "nearest" (dtype kept, for label
     maps). ``values``: applied to each slice (H, W) before it is interpolated linearly, as to scale HU without a second
     volume.
-    Returns (C, *target.shape), a tensor for a tensor. Separable: a weight matrix an axis, slice by slice, so that
+    Returns ``(C, *target.shape)``, a tensor for a tensor. Separable: a weight matrix an axis, slice by slice, so that
     neither a field of coordinates nor a floating-point copy of the volume is held.
     """
     if mode not in ("linear", "nearest"):
@@ -157,9 +161,18 @@ def _linear(volume: np.ndarray, weights: list[np.ndarray], values: Callable | No
     slices, rows, columns = (_bands(matrix) for matrix in weights)
     height, width = len(weights[1]), len(weights[2])
     planes = np.empty((len(volume), height, width), np.float32)
-    for plane, out in zip(volume, planes, strict=True):
-        plane = (values(plane) if values else plane).astype(np.float32, copy=False)
-        out[...] = _multiply(columns, _multiply(rows, plane).T).T
+
+    def interpolate(index: int) -> None:
+        plane = (values(volume[index]) if values else volume[index]).astype(np.float32, copy=False)
+        planes[index] = _multiply(columns, _multiply(rows, plane).T).T
+
+    if volume.size < THREADED:
+        for index in range(len(volume)):
+            interpolate(index)
+    else:
+        # NumPy lets other threads run while it computes.
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            list(threads.map(interpolate, range(len(volume))))
     return _multiply(slices, planes.reshape(len(planes), -1)).reshape(-1, height, width)
 
 

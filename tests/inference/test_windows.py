@@ -72,9 +72,27 @@ def test_autocast_gives_float32_logits(monkeypatch: pytest.MonkeyPatch) -> None:
     exact = network(image)
     for has in (True, False):
         monkeypatch.setattr(half, "_cpu_has_bf16", lambda has=has: has)
-        out = AutocastInferer()(image, network)
-        assert out.dtype == torch.float32
+        with torch.no_grad():
+            out = AutocastInferer()(image, network)
+        assert out.dtype == torch.float32 and torch.equal(out, exact) != has
         torch.testing.assert_close(out, exact, atol=0.05 if has else 1e-5, rtol=0)
+
+
+def test_small_crops_are_trained_on_in_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Where a feature map is two voxels deep, bfloat16 gradients were seen to hold what lay in memory: fill it with NaN.
+    monkeypatch.setattr(half, "_cpu_has_bf16", lambda: True)
+    seen: list[torch.dtype] = []
+    network = UNet3d(2, 4)
+    network.head.register_forward_hook(lambda module, inputs, output: seen.append(output.dtype))
+    for size in (16, 24):
+        image = torch.rand(1, 1, size, size, size)
+        for _ in range(5 if size == 16 else 1):
+            network.zero_grad()
+            junk = [torch.full((n,), torch.nan) for n in (1000, 2000, 5000, 20_000, 30_000, 100_000, 500_000)]
+            del junk
+            AutocastInferer()(image, network).square().mean().backward()
+            assert all(p.grad.isfinite().all() for p in network.parameters())
+    assert seen == [torch.float32] * 5 + [torch.bfloat16]
 
 
 def test_mirrored_weights_mirror_the_answer() -> None:

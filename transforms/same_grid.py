@@ -1,0 +1,48 @@
+"""Whether an image and its labels have the same voxels at the same places; nothing is resampled to make it so."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+
+import numpy as np
+import torch
+from monai.transforms import Transform
+
+from oarseg.errors import GeometryError
+from oarseg.transforms.corners import GRID_MM, corners_apart
+
+
+class CheckSameGridd(Transform):
+    """Ends the run where the labels of a case lie on another grid than its image, instead of training on them.
+
+    Input: MetaTensors (1, i, j, k) turned to the same axes, with the file's name in ``meta["filename_or_obj"]`` where
+    there is one. Raises GeometryError.
+
+    >>> CheckSameGridd()({"image": image, "label": label})         # doctest: +SKIP
+    """
+
+    def __init__(self, image_key: Hashable = "image", label_key: Hashable = "label") -> None:
+        self.image_key, self.label_key = image_key, label_key
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
+        image, label = data[self.image_key], data[self.label_key]
+        name = (
+            str(getattr(label, "meta", {}).get("filename_or_obj", self.label_key)).replace("\\", "/").rsplit("/", 1)[-1]
+        )
+        if image.shape[1:] != label.shape[1:]:
+            raise GeometryError(
+                f"{name}: labels of {_size(label.shape[1:])} voxels, but the image has {_size(image.shape[1:])}; "
+                "give both on one grid (as oarseg convert does)"
+            )
+        affines = [np.asarray(one.affine, dtype=float) for one in (image, label)]
+        apart = corners_apart(tuple(image.shape[1:]), *affines)
+        if apart > GRID_MM:
+            raise GeometryError(
+                f"{name}: the labels lie up to {apart:.2f} mm beside the image (allowed: {GRID_MM:g}); give both on one "
+                "grid (as oarseg convert does)"
+            )
+        return dict(data)
+
+
+def _size(shape: Sequence[int]) -> str:
+    return " x ".join(str(n) for n in shape)
