@@ -5,7 +5,7 @@ VENV ?= .venv
 PIP_ARGS ?=
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint sync reproduce-tables clean
+.PHONY: demo test lint docs sync reproduce-tables clean
 
 demo: $(VENV)/.installed
 	$(BIN)/oarseg demo
@@ -15,6 +15,10 @@ test: $(VENV)/.installed
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
+
+# The pages of docs/ as a site in docs/_build/html; needs no network.
+docs: $(VENV)/.installed
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 sync: $(VENV)/.installed
 	$(BIN)/oarseg bundles sync
@@ -29,7 +33,7 @@ reproduce-tables: $(VENV)/.installed
 $(VENV)/.installed: setup.cfg constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "oarseg needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e ".[test,openvino,seg]"
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e ".[test,docs,openvino,seg,cluster]"
 	touch $@
 
 clean:

@@ -28,6 +28,7 @@ _API = {
 
 _SUBPACKAGES = {
     "bundles",
+    "cohort",
     "compression",
     "datasets",
     "dicom",

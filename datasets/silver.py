@@ -159,7 +159,7 @@ def main(argv: list[str] | None = None) -> int:
     organs = [key.strip() for key in args.organs.split(",")]
     try:
         # Loaded here too, so that a wrong bundle or organ ends the run before any process starts.
-        pipeline = Pipeline(args.bundle_root, args.device, organs)
+        pipeline = Pipeline(args.bundle_root, args.device, organs, "torch")
         make = partial(Drawer, args.bundle_root, args.device, organs)
         verdicts = make_silver(
             args.dataset, args.out, pipeline.site, organs, pipeline.weights, make, args.section, args.former, args.jobs

@@ -41,7 +41,7 @@ class Drawer:
         from oarseg.inference import Pipeline
         from oarseg.inference.two_stage import LOCALIZER
 
-        self.pipeline = Pipeline(bundle_root, device, organs)
+        self.pipeline = Pipeline(bundle_root, device, organs, "torch")
         self.localizer = Remembering(self.pipeline.networks[LOCALIZER])
         self.pipeline.networks = {**self.pipeline.networks, LOCALIZER: self.localizer}
 

@@ -36,7 +36,7 @@ def run_coverage(args: argparse.Namespace) -> int:
     from oarseg.inference import Pipeline
 
     sections = {section: section_cases(args.dataset, section) for section in args.section or SECTIONS}
-    pipeline = Pipeline(device=args.device)
+    pipeline = Pipeline(device=args.device, engine="torch")
     todo = {
         (section, case_name(case)): partial(coverage_rows, pipeline, case, section, silver)
         for section, cases in sections.items()
@@ -64,7 +64,7 @@ def run_shift(args: argparse.Namespace) -> int:
     from oarseg.inference import Pipeline
 
     cases = section_cases(args.dataset, args.section)
-    pipeline = Pipeline(device=args.device)
+    pipeline = Pipeline(device=args.device, engine="torch")
     todo = {case_name(case): partial(shift_rows, pipeline, case) for case, _ in cases}
     rows = _measure(todo, args.out, store.read_shifts, lambda row: row.case, pipeline)
     print(shift_table(rows, pipeline.site))

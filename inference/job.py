@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from oarseg.checksum import sha256
 from oarseg.dicom import Roi, Segment, write_rtstruct, write_seg
@@ -77,13 +78,14 @@ class Result:
         """What was odd about the CT, and what looks implausible or could not be written."""
         return list(self.report["warnings"])
 
-    def mask(self, organ: str) -> np.ndarray:
+    def mask(self, organ: str) -> npt.NDArray[np.bool_]:
         """Where an organ is, by its key: bool, on the CT's own voxels; all False where it was not found.
 
         A DICOM CT's axes are slices, rows, columns; a file's are the file's own. ``segmentation.affine`` maps indices
         to RAS mm. Raises ConfigError for an unknown organ.
         """
-        return self.segmentation.label == self.site.organ(organ).value
+        inside: npt.NDArray[np.bool_] = self.segmentation.label == self.site.organ(organ).value
+        return inside
 
 
 def segment(
@@ -123,6 +125,9 @@ def segment(
     Then ``out`` is as it was before.
     """
     tell = progress or (lambda step: None)
+    for name, given in (("organs", organs), ("formats", formats)):
+        if isinstance(given, str):
+            raise ConfigError(f"{name} is {given!r}; give a list, such as [{given!r}]")
     check_formats(formats, out)
     seconds: dict[str, float] = {}
     with ResultFolder(out, overwrite) if out is not None else nullcontext() as results:

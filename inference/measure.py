@@ -1,7 +1,7 @@
 """Volume, place and extent of each organ of a label map. Positions are patient millimetres, LPS as DICOM has them.
 
 >>> measures = measure(label, affine, load_site("head_neck"))      # doctest: +SKIP
->>> measures["eye_left"].volume_cm3, measures["eye_left"].centroid_lps_mm
+>>> measures["eye_left"].volume_cm3, measures["eye_left"].centroid_lps_mm                         # doctest: +SKIP
 """
 
 from __future__ import annotations

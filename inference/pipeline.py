@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from oarseg.inference.bundle import BUNDLE, read_bundle
 from oarseg.inference.device import chosen_device
@@ -44,9 +45,9 @@ class Segmentation:
     looks implausible.
     """
 
-    label: np.ndarray
-    affine: np.ndarray
-    boxes: dict[str, np.ndarray]
+    label: npt.NDArray[np.uint8]
+    affine: npt.NDArray[np.float64]
+    boxes: dict[str, npt.NDArray[np.float64]]
     missing: dict[str, str]
     seconds: dict[str, float]
     measures: dict[str, Measure]
@@ -60,8 +61,9 @@ class Pipeline:
         bundle_root: folder of the bundle; the installed one by default.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
         organs: keys to segment; all by default.
-        engine: what computes: "torch" (the reference), "openvino", or "auto", the quickest one here (see
-            ``oarseg.inference.engines``); or an engine; None leaves the networks as they are.
+        engine: what computes: "auto", the quickest one here, "torch" (the reference, from float32 down to what is quick
+            here), or "openvino" (see ``oarseg.inference.engines``); or an engine; None leaves the networks as they
+            are.
     Attributes: ``networks``, "localizer" and the organs' by key, are functions of arrays; others may take their place.
     A bundle whose config has its own steps is run by the config (``configured``), with its modules (``network``).
     Raises WeightsError where the weights are missing or not the ones the bundle names, ConfigError for an unknown organ
@@ -73,7 +75,7 @@ class Pipeline:
         bundle_root: str | Path | None = None,
         device: str = "auto",
         organs: Sequence[str] | None = None,
-        engine: str | Engine | None = "torch",
+        engine: str | Engine | None = "auto",
     ) -> None:
         self.bundle = read_bundle(bundle_root)
         self.bundle_root, self.site, self.weights = self.bundle.root, self.bundle.site, self.bundle.weights

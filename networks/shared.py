@@ -33,7 +33,7 @@ class SharedUNets(nn.Module):
         organs: rows of the site table. Of a pair, the one that comes first is learnt, the other is its mirror image.
         base_width: channels of the first level; by default the largest of the organs' own.
 
-    ``forward(image, organ)``: (B, 1, *organ.grid) to logits (B, 2, *organ.grid), as the organ's own
+    ``forward(image, organ)``: ``(B, 1, *organ.grid)`` to logits ``(B, 2, *organ.grid)``, as the organ's own
     :class:`oarseg.networks.UNet3d` gives them. Raises ConfigError for an organ that is not among them, or none at all.
     """
 

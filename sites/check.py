@@ -1,5 +1,6 @@
 """What makes a site table contradict itself, each told in words: names, labels, sides, sizes.
 
+>>> from oarseg.sites import load_site
 >>> problems(load_site("thorax"))
 []
 """

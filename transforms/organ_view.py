@@ -25,8 +25,8 @@ class OrganViewd(MapTransform, Randomizable):
         organ: row of the site table.
         jitter_mm: in training, each face of the box moves by up to so much before it is enlarged, since stage 1's boxes
             are not the reference's. 0 in validation.
-    Input: (1, D, H, W) MetaTensors in SPL orientation. Output: (1, *organ.grid), the label as values 0 and 1, and
-    ``labelled`` naming this organ alone. Raises InputError where the label map lacks the organ.
+    Input: (1, D, H, W) MetaTensors in SPL orientation. Output: ``(1, *organ.grid)``, the label as values 0 and 1,
+    and ``labelled`` naming this organ alone. Raises InputError where the label map lacks the organ.
     """
 
     def __init__(self, image_key: str, label_key: str, organ: Organ, jitter_mm: float = 0.0) -> None:

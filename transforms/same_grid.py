@@ -38,8 +38,8 @@ class CheckSameGridd(Transform):
         apart = corners_apart(tuple(image.shape[1:]), *affines)
         if apart > GRID_MM:
             raise GeometryError(
-                f"{name}: the labels lie up to {apart:.2f} mm beside the image (allowed: {GRID_MM:g}); give both on one "
-                "grid (as oarseg convert does)"
+                f"{name}: the labels lie up to {apart:.2f} mm beside the image (allowed: {GRID_MM:g}); give both on "
+                "one grid (as oarseg convert does)"
             )
         return dict(data)
 

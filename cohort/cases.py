@@ -1,0 +1,133 @@
+"""The CTs of a cohort, one after the other, so that work begins before a large tree has been looked through.
+
+>>> for case in find_cases("export"):                              # doctest: +SKIP
+...     print(case.name, case.source, case.series)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from oarseg.dicom import scan_folder
+from oarseg.dicom.scan import MIN_SLICES
+from oarseg.errors import ConfigError, InputError, OarsegError
+from oarseg.inference.read import NIFTI, NRRD
+
+# Beside CTs, and no DICOM.
+PASSED_OVER = (".json", ".csv", ".txt", ".md", ".xml", ".html", ".png", ".jpg", ".pdf", ".zip", ".gz", ".log")
+FILES = (*NIFTI, *NRRD)
+# Bytes of a folder's name; disks take 255.
+LONGEST = 200
+
+
+@dataclass(frozen=True)
+class Case:
+    """One CT. ``name``: of the folder of its results. ``source``: folder or file. ``series``: which UID of a folder."""
+
+    name: str
+    source: str
+    series: str | None = None
+
+
+def find_cases(source: str | Path, tell: Callable[[str], None] = lambda note: None) -> Iterator[Case]:
+    """The cases of a folder tree or a datalist, each name once.
+
+    A tree: every NIfTI or NRRD file is a case, and every CT series of ``MIN_SLICES`` slices or more of every folder
+    that has DICOM files in it (its sub-folders included). Hidden ones are passed over, linked folders not entered. A
+    datalist (``.json``): every ``image`` of every section. Names are paths below the tree or the datalist, with "_"
+    between their parts. ``tell``: told of folders in which there is no CT, and why.
+    Raises InputError (missing, not a folder nor a datalist) or ConfigError (a malformed datalist).
+    """
+    path = Path(source)
+    if path.is_dir():
+        found = _in_tree(path, tell)
+    elif path.suffix.lower() == ".json" and path.is_file():
+        found = _in_datalist(path)
+    elif path.exists():
+        raise InputError(f"{path} is a single file; give a folder tree or a datalist, or use oarseg segment")
+    else:
+        raise InputError(f"{path} does not exist; give a folder tree or a datalist (.json)")
+    seen: set[str] = set()
+    for case in found:
+        name = _unlike(case.name, seen)
+        seen.add(name.casefold())
+        yield Case(name, case.source, case.series)
+
+
+def _in_tree(root: Path, tell: Callable[[str], None]) -> Iterator[Case]:
+    for place, folders, names in os.walk(root, onerror=_refuse):
+        here = Path(place)
+        files = sorted(name for name in names if not name.startswith("."))
+        for name in files:
+            if suffix := next((s for s in FILES if name.lower().endswith(s)), ""):
+                yield Case(_name(root, here / name[: -len(suffix)]), str(here / name))
+        if any(not name.lower().endswith((*FILES, *PASSED_OVER)) for name in files):
+            yield from _in_dicom(root, here, tell)
+            # What lies below was looked at with it.
+            folders[:] = []
+        else:
+            folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+
+
+def _in_dicom(root: Path, folder: Path, tell: Callable[[str], None]) -> Iterator[Case]:
+    name = _name(root, folder)
+    try:
+        series = [one for one in scan_folder(folder).series if one.count >= MIN_SLICES]
+    except OarsegError as error:
+        tell(f"{name}: {error}")
+        return
+    if not series:
+        tell(f"{name}: no CT series of {MIN_SLICES} slices or more")
+    elif len(series) == 1:
+        yield Case(name, str(folder), series[0].uid)
+    else:
+        for number, one in enumerate(series, 1):
+            yield Case(f"{name}_series_{one.number or number}", str(folder), one.uid)
+
+
+def _in_datalist(path: Path) -> Iterator[Case]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows = [row for section in content.values() if isinstance(section, list) for row in section]
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"{path} is no datalist: expected a JSON object with lists of cases") from error
+    images = [row["image"] for row in rows if isinstance(row, dict) and isinstance(row.get("image"), str)]
+    if not images:
+        raise ConfigError(f"{path} is no datalist: no case in it names an 'image'")
+    for image in dict.fromkeys(images):
+        pure = PurePosixPath(image.replace("\\", "/"))
+        if pure.is_absolute() or ".." in pure.parts or ":" in image:
+            raise InputError(f"{path.name}: {image!r} lies outside the datalist's folder")
+        text = str(pure)
+        suffix = next((s for s in FILES if text.lower().endswith(s)), "")
+        yield Case(_flat(text[: len(text) - len(suffix)]), str(path.parent / pure))
+
+
+def _name(root: Path, path: Path) -> str:
+    relative = path.relative_to(root).as_posix()
+    return _flat(root.resolve().name or "case" if relative == "." else relative)
+
+
+def _flat(text: str) -> str:
+    """A path as the name of one folder, which is neither hidden nor too long for a disk."""
+    name = text.replace("/", "_").lstrip(".") or "case"
+    if len(name.encode()) <= LONGEST:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{name.encode()[: LONGEST - 13].decode(errors='ignore')}_{digest}"
+
+
+def _unlike(name: str, seen: set[str]) -> str:
+    """``name``, or with a number if a case has it: also where only capitals differ, which some disks cannot tell."""
+    if name.casefold() not in seen:
+        return name
+    return next(f"{name}_{n}" for n in range(2, 2 + len(seen) + 1) if f"{name}_{n}".casefold() not in seen)
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"folder {error.filename} cannot be read ({error.strerror}); check its permissions") from error

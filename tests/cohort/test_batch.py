@@ -1,0 +1,167 @@
+"""``oarseg batch`` with Ray: what it writes, failures, a kill in the middle, a worker that dies."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from oarseg.cli import main
+from oarseg.cohort.journal import JOURNAL, Journal, claim
+from oarseg.cohort.summary import page, table
+from oarseg.errors import ConfigError, OutputError
+from oarseg.sites import load_site
+
+SITE = load_site()
+ray = pytest.mark.skipif(__import__("importlib.util").util.find_spec("ray") is None, reason="ray is not installed")
+
+
+@pytest.fixture
+def cohort(tmp_path: Path, phantom) -> Path:
+    """Three CTs and a damaged file."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for n in range(3):
+        affine = phantom.lps_affine()
+        affine[2, 3] += n
+        nib.save(nib.Nifti1Image(phantom.draw(phantom.shape, affine)[0], affine), folder / f"ct{n}.nii.gz")
+    (folder / "torn.nii.gz").write_bytes((folder / "ct0.nii.gz").read_bytes()[:5000])
+    return folder
+
+
+def rows(out: Path) -> list[dict]:
+    return [json.loads(line) for line in (out / JOURNAL).read_text().splitlines()]
+
+
+@ray
+def test_contours_all_it_can_and_goes_on_where_it_stopped(cohort, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["batch", str(cohort), "-o", str(out), "--workers", "2", "--organs", "mandible,brainstem"]
+    assert main(command) == 1
+    said = capsys.readouterr()
+    assert "3 contoured" in said.out and "1 case(s) failed" in said.err and "not a medical device" in said.err
+    assert {p.name for p in out.iterdir()} == {
+        "batch.json", "cases.csv", "cases.jsonl", "index.html", "ct0", "ct1", "ct2",
+    }  # fmt: skip
+    for n in range(3):
+        result = nib.load(out / f"ct{n}" / "segmentation.nii.gz")
+        np.testing.assert_allclose(result.affine, nib.load(cohort / f"ct{n}.nii.gz").affine, atol=1e-4)
+    found = {row["case"]: row for row in csv.DictReader((out / "cases.csv").open())}
+    assert found["torn"]["status"] == "failed" and "torn.nii.gz" in found["torn"]["reason"]
+    assert found["ct1"]["status"] == "done" and list(found) == ["ct0", "ct1", "ct2", "torn"]
+    assert 'href="ct1/report.html"' in (out / "index.html").read_text()
+    # The same command again does nothing twice, and tries again what failed, now mended.
+    (cohort / "torn.nii.gz").write_bytes((cohort / "ct0.nii.gz").read_bytes())
+    before = {p: p.stat().st_mtime_ns for p in out.glob("ct*/report.json")}
+    assert main([*command, "-q"]) == 0
+    assert {p: p.stat().st_mtime_ns for p in out.glob("ct*/report.json")} == before
+    assert [row["case"] for row in rows(out)][4:] == ["torn"]
+    # Other settings are not mixed in.
+    assert main([*command[:-1], "mandible", "-q"]) == 2
+    assert "another organs" in capsys.readouterr().err
+
+
+@ray
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_kill_loses_nothing_and_repeats_nothing(cohort, tmp_path):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "oarseg.cli", "batch", str(cohort), "-o", str(out), "--workers", "1", "-q"]
+    running = subprocess.Popen(command, cwd=tmp_path, start_new_session=True)
+    try:
+        until = time.monotonic() + 240
+        while not ((out / JOURNAL).exists() and rows(out)):
+            assert running.poll() is None and time.monotonic() < until
+            time.sleep(0.05)
+    finally:
+        os.killpg(running.pid, signal.SIGKILL)
+        running.wait()
+    first = rows(out)
+    # As a kill within a line leaves it.
+    with open(out / JOURNAL, "a") as file:
+        file.write('{"case": "ct')
+    done = subprocess.run(command, cwd=tmp_path, timeout=300)
+    assert done.returncode == 1
+    after = [json.loads(line) for line in (out / JOURNAL).read_text().splitlines() if line.endswith("}")]
+    assert after[: len(first)] == first
+    finished = [row["case"] for row in after if row["status"] == "done"]
+    assert sorted(finished) == ["ct0", "ct1", "ct2"]
+    assert not list(out.glob(".oarseg-*"))
+
+
+@ray
+def test_a_worker_that_dies_is_replaced(cohort, tmp_path, monkeypatch):
+    from oarseg.cohort import Options, find_cases, run_cohort
+    from oarseg.cohort import run as module
+
+    class Dying:
+        """Ends its process at one case, and answers at the others."""
+
+        def __init__(self, settings):
+            pass
+
+        def segment(self, source, series, out):
+            if source.endswith("ct1.nii.gz"):
+                os._exit(9)
+            Path(out).mkdir()
+            (Path(out) / "report.json").write_text("{}")
+            return {"status": "done", "seconds": 0.1}
+
+    monkeypatch.setattr(module, "Worker", Dying)
+    outcome = run_cohort(find_cases(cohort), tmp_path / "out", Options(workers=1))
+    assert (outcome.done, outcome.failed) == (3, 1)
+    assert "ended 2 times" in outcome.rows["ct1"]["reason"]
+
+
+def test_says_how_to_get_ray(cohort, tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["batch", str(cohort), "-o", str(tmp_path / "out"), "-q"]) == 2
+    assert "pip install 'oarseg[cluster]'" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [(["--workers", "-1"], "--workers"), (["--organs", "liver"], "liver"), (["--engine", "x"], "x"),
+     (["--format", "png"], "--format takes")],
+)  # fmt: skip
+def test_bad_options(cohort, tmp_path, capsys, options, told):
+    assert main(["batch", str(cohort), "-o", str(tmp_path / "out"), "-q", *options]) == 2
+    assert told in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
+    (tmp_path / "mine.txt").write_text("x")
+    with pytest.raises(OutputError, match="not empty"):
+        claim(tmp_path, {"engine": "auto"})
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "batch.json").write_text("{torn")
+    with pytest.raises(ConfigError, match="damaged"):
+        claim(tmp_path / "b", {"engine": "auto"})
+
+
+def test_a_journal_survives_odd_lines(tmp_path):
+    (tmp_path / JOURNAL).write_bytes(b'{"case": "a", "status": "done"}\nnull\n[1]\n\xff\n{"case": "b", "status": "fai')
+    journal = Journal(tmp_path)
+    assert list(journal.rows) == ["a"] and not journal.done("a")
+    journal.add({"case": "b", "status": "failed", "reason": "x"})
+    assert Journal(tmp_path).rows["b"]["reason"] == "x"
+
+
+def test_summaries_hold_what_is_given_as_text():
+    given = [
+        {"case": "=1+1", "status": "failed", "reason": "<script>"},
+        {"case": "a b", "status": "done", "seconds": 1.0, "volumes_cm3": {"mandible": 500.0}, "missing": ["brainstem"]},
+    ]
+    text = table(given, ["brainstem", "mandible"])
+    assert "'=1+1" in text and "500.0" in text
+    shown = page(given, ["brainstem", "mandible"], SITE)
+    assert "&lt;script&gt;" in shown and "<script>" not in shown
+    assert '<td class="odd">500.0</td>' in shown and 'href="a%20b/report.html"' in shown
