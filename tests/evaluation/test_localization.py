@@ -195,7 +195,7 @@ def test_from_the_data_set_to_the_page(
     pipeline: Pipeline, small_dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr("oarseg.evaluation.localization_shift.SHIFTS_MM", {"reference": (8,), "stage1": (8,)})
-    monkeypatch.setattr("oarseg.inference.Pipeline", lambda device: pipeline)
+    monkeypatch.setattr("oarseg.inference.Pipeline", lambda device, engine: pipeline)
     boxes, shifts, docs = (small_dataset / name for name in ("boxes.csv", "shifts.csv", "docs"))
     assert localization.main(["coverage", str(small_dataset), "--out", str(boxes)]) == 0
     assert "| validation | Brainstem | own | 1 | 1 | 1 (100%) |" in capsys.readouterr().out
@@ -218,7 +218,7 @@ def test_a_stopped_run_goes_on_where_it_was(
     pipeline: Pipeline, small_dataset: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows of finished cases are taken over while weights and table are the same, and measured again otherwise."""
-    monkeypatch.setattr("oarseg.inference.Pipeline", lambda device: pipeline)
+    monkeypatch.setattr("oarseg.inference.Pipeline", lambda device, engine: pipeline)
     out, unfinished = small_dataset / "boxes.csv", small_dataset / "boxes.csv.unfinished"
     command = ["coverage", str(small_dataset), "--section", "validation", "--out", str(out)]
     assert localization.main(command) == 0
