@@ -5,7 +5,7 @@ from __future__ import annotations
 from string import Template
 
 from oarseg.bundles.metadata import description, task
-from oarseg.bundles.provenance import is_shipped, provenance, stored_scores
+from oarseg.bundles.provenance import is_ours, provenance, stored_scores
 from oarseg.bundles.spec import TEMPLATES, BundleSpec
 from oarseg.bundles.training_log import TRAINED
 from oarseg.evaluation.results import results_table
@@ -23,7 +23,7 @@ def card(spec: BundleSpec, checksum: str | None) -> str:
         training=_training(spec, checksum),
         data=known.data,
         validation=known.validation,
-        evaluation=_evaluation(spec),
+        evaluation=_evaluation(spec, checksum),
         limits=known.limits,
         needs=_needs(spec),
         weights=_weights(spec, checksum),
@@ -32,7 +32,7 @@ def card(spec: BundleSpec, checksum: str | None) -> str:
 
 def data_license(spec: BundleSpec, checksum: str | None) -> str:
     """What is known of the data behind the weights, for ``docs/data_license.txt``."""
-    return _template("data_license.txt") if is_shipped(spec.site) else provenance(spec, checksum).data + "\n"
+    return _template("data_license.txt") if is_ours(spec, checksum) else provenance(spec, checksum).data + "\n"
 
 
 def _template(name: str) -> str:
@@ -59,7 +59,7 @@ def _network(spec: BundleSpec) -> str:
 
 
 def _training(spec: BundleSpec, checksum: str | None) -> str:
-    if not is_shipped(spec.site):
+    if not is_ours(spec, checksum):
         return "See Data." if checksum else "Not trained."
     if spec.kind == "two_stage":
         return "The nine networks of the localizer's and the organs' bundles, put together unchanged; see their cards."
@@ -69,21 +69,21 @@ def _training(spec: BundleSpec, checksum: str | None) -> str:
 def _weights(spec: BundleSpec, checksum: str | None) -> str:
     if not checksum:
         return "There are none yet; `oarseg bundles weights` puts trained ones into `models/model.pt`."
-    licence = " Apache License 2.0." if is_shipped(spec.site) else ""
+    licence = " Apache License 2.0." if is_ours(spec, checksum) else ""
     return f"`models/model.pt`: state dict of tensors, half precision, SHA-256 `{checksum}`.{licence}"
 
 
-def _evaluation(spec: BundleSpec) -> str:
-    if not is_shipped(spec.site):
+def _evaluation(spec: BundleSpec, checksum: str | None) -> str:
+    if not is_ours(spec, checksum):
         return "No validation results are stored."
     source = "The figures come from `python -m oarseg.evaluation.score`, case by case in `evaluation/results`."
-    return f"{_scores(spec)}\n\n{source}"
+    return f"{_scores(spec, checksum)}\n\n{source}"
 
 
-def _scores(spec: BundleSpec) -> str:
+def _scores(spec: BundleSpec, checksum: str | None) -> str:
     if spec.organ is None:
         return results_table(spec.site)
-    one, two = stored_scores(spec.site, "stage1"), stored_scores(spec.site, "two_stage")
+    one, two = (stored_scores(spec, checksum, method) for method in ("stage1", "two_stage"))
     key = spec.organ.key
     if key not in two:
         return "No validation results are stored yet."

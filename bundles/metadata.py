@@ -36,7 +36,7 @@ def metadata(spec: BundleSpec, checksum: str | None) -> dict:
         "image_classes": "single channel CT in HU",
         "label_classes": "label values of configs/site.json",
         "pred_classes": "label values of configs/site.json",
-        "eval_metrics": eval_metrics(spec),
+        "eval_metrics": eval_metrics(spec, checksum),
         "intended_use": "Research only. Not a medical device; not for clinical use.",
         "references": list(known.references),
         "network_data_format": network_data_format(spec),
@@ -67,9 +67,9 @@ def description(spec: BundleSpec) -> str:
     return "Stage 1 locates the organs, stage 2 segments each with its own 3D U-Net; all networks in one state dict."
 
 
-def eval_metrics(spec: BundleSpec) -> dict[str, float]:
+def eval_metrics(spec: BundleSpec, checksum: str | None) -> dict[str, float]:
     """Mean validation Dice by organ, as ``evaluate.json`` reports it; empty before there is an evaluation."""
-    summary = stored_scores(spec.site, "stage1" if spec.kind == "localizer" else "two_stage")
+    summary = stored_scores(spec, checksum, "stage1" if spec.kind == "localizer" else "two_stage")
     keys = [spec.organ.key] if spec.organ else [o.key for o in spec.site.organs]
     return {f"{key}_dice": round(summary[key].mean, 4) for key in keys if key in summary}
 
@@ -80,8 +80,9 @@ def network_data_format(spec: BundleSpec) -> dict:
     shape = list(spec.organ.grid) if spec.organ else ["8*n", "8*n", "8*n"]
     shared = {"num_channels": 1, "spatial_shape": shape, "is_patch_data": spec.kind != "organ"}
     values = [o.value for o in spec.site.organs]
-    classes = {"0": "background"} | {str(i): o.key for i, o in enumerate(organs, start=1)}
-    final = {"0": "background"} | {str(o.value): o.key for o in organs}
+    # By label value, for the network's output too: there MONAI Label reads which values the result will hold, and its
+    # clients drop any other. An organ's network has one channel beside the background, whatever its organ's value.
+    classes = {"0": "background"} | {str(o.value): o.key for o in organs}
     image = {"type": "image", "format": "hounsfield", "modality": "CT", "dtype": "float32", "value_range": [0, 1]}
     return {
         "inputs": {"image": image | shared | {"channel_def": {"0": "image"}}},
@@ -104,7 +105,7 @@ def network_data_format(spec: BundleSpec) -> dict:
                 "spatial_shape": ["*", "*", "*"],
                 "dtype": "uint8",
                 "value_range": [0, max(values)],
-                "channel_def": final,
+                "channel_def": classes,
             }
         },
     }

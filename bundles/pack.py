@@ -10,10 +10,10 @@ from pathlib import Path
 
 from oarseg.bundles import model_info
 from oarseg.bundles.archive import left_out, own_files, version_of, write_zip
-from oarseg.bundles.provenance import is_shipped
+from oarseg.bundles.provenance import is_ours
 from oarseg.bundles.spec import BundleSpec, bundle_specs
 from oarseg.bundles.staged import copy, put, same, staging
-from oarseg.checksum import FILE
+from oarseg.checksum import FILE, sha256
 from oarseg.errors import ConfigError, OutputError, WeightsError
 from oarseg.sites import Site
 
@@ -129,7 +129,7 @@ def _packed(spec: BundleSpec, folder: Path, new: Path, layout: str) -> Packed:
 
 def _hub_card(spec: BundleSpec, folder: Path) -> str:
     """The card with what Hugging Face reads at its top. Others' weights are theirs to license."""
-    licence = "license: apache-2.0\n" if is_shipped(spec.site) else ""
+    licence = "license: apache-2.0\n" if is_ours(spec, sha256(folder / FILE)) else ""
     header = f"---\nlibrary_name: monai\n{licence}pipeline_tag: image-segmentation\ntags:\n- monai\n- medical\n---\n"
     return header + (folder / "docs" / "README.md").read_text(encoding="utf-8")
 

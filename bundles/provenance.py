@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from oarseg.bundles.shipped_weights import WEIGHTS
 from oarseg.bundles.spec import BundleSpec
 from oarseg.evaluation.results import Summary, validation_summary
 from oarseg.sites import Site
@@ -63,14 +64,22 @@ def is_shipped(site: Site) -> bool:
     return site.site == SHIPPED
 
 
-def stored_scores(site: Site, method: str) -> dict[str, Summary]:
-    """Stored validation results by organ key; none for a site whose weights are not oarseg's own."""
-    return validation_summary(method) if is_shipped(site) else {}
+def is_ours(spec: BundleSpec, checksum: str | None) -> bool:
+    """Whether training notes and validation results that come with oarseg are of the weights with this checksum.
+
+    Others of the same bundle were trained elsewhere and must not be credited with them. None: there are no weights.
+    """
+    return is_shipped(spec.site) and checksum in (None, WEIGHTS.get(spec.name))
+
+
+def stored_scores(spec: BundleSpec, checksum: str | None, method: str) -> dict[str, Summary]:
+    """Stored validation results by organ key; none for weights that are not oarseg's own."""
+    return validation_summary(method) if is_ours(spec, checksum) else {}
 
 
 def provenance(spec: BundleSpec, checksum: str | None) -> Provenance:
     """The texts of a bundle; ``checksum``: of its weights, None where it has none."""
-    if is_shipped(spec.site):
+    if is_ours(spec, checksum):
         return HEAD_NECK
     return _trained_elsewhere(spec.site) if checksum else _no_weights(spec.site)
 

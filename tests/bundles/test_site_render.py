@@ -10,15 +10,17 @@ import pytest
 from monai.bundle import ConfigParser
 
 from oarseg import __version__
+from oarseg.bundles.card import card
 from oarseg.bundles.metadata import eval_metrics
 from oarseg.bundles.render import sync
+from oarseg.bundles.shipped_weights import WEIGHTS
 from oarseg.bundles.spec import bundle_specs
 from oarseg.cli import main
 from oarseg.errors import ConfigError
 from oarseg.networks import TwoStageNet
 from oarseg.sites import load_site
 from oarseg.sites.table import FOLDER
-from oarseg.training.weights import FILE, save_weights
+from oarseg.training.weights import FILE, save_weights, sha256
 
 SITES = ["abdomen", "pelvis", "thorax"]
 _PLACES = (
@@ -147,8 +149,20 @@ def test_an_organ_known_elsewhere_gets_no_scores_from_there(tmp_path: Path) -> N
     table = tmp_path / "mine.json"
     table.write_text(json.dumps(raw), encoding="utf-8")
     spec = next(s for s in bundle_specs(load_site(str(table))) if s.name == "mine_brainstem")
-    assert eval_metrics(spec) == {}
-    assert eval_metrics(next(s for s in bundle_specs(load_site()) if s.organ)), "while the shipped one has them"
+    assert eval_metrics(spec, WEIGHTS["brainstem_ct_segmentation"]) == {}
+    shipped = next(s for s in bundle_specs(load_site()) if s.organ)
+    assert eval_metrics(shipped, WEIGHTS[shipped.name]), "while the shipped one has them"
+
+
+def test_weights_of_ones_own_in_a_shipped_bundle_get_no_scores(tmp_path: Path, shipped: Path, specs: dict) -> None:
+    for name, spec in specs.items():
+        checksum = sha256(shipped / name / FILE)
+        assert checksum == WEIGHTS[name], "new weights: write down their checksum with their training notes and scores"
+        known = card(spec, checksum)
+        assert "did not come with oarseg" not in known and "evaluation/results" in known
+        other = card(spec, "0" * 64)
+        assert "did not come with oarseg" in other and "No validation results are stored" in other
+        assert "Dice 0." not in other and "Apache" not in other and eval_metrics(spec, "0" * 64) == {}
 
 
 def test_weights_of_ones_own_are_not_called_oarsegs(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from oarseg import __version__
+from oarseg.bundles import FOLDER
 from oarseg.bundles.pack import pack
 from oarseg.cli import main
 from oarseg.errors import ConfigError, OutputError
@@ -104,7 +105,10 @@ def test_huggingface_layout(root: Path, tmp_path: Path, tree) -> None:
     got, had = tree(one.path), tree(root / EYE)
     card = got.pop("README.md").decode()
     assert got == had
-    assert card.startswith("---\nlibrary_name: monai\nlicense: apache-2.0\n")
+    # These weights are nobody's that oarseg knows, so it gives them no licence, as it does its own.
+    assert card.startswith("---\nlibrary_name: monai\npipeline_tag: ")
+    (ours,) = pack(SITE, FOLDER, tmp_path / "ours", [EYE], "huggingface")
+    assert (ours.path / "README.md").read_text().startswith("---\nlibrary_name: monai\nlicense: apache-2.0\n")
     assert card.endswith(f"---\n{had['docs/README.md'].decode()}")
     assert os.listdir(tmp_path / "hub") == [EYE]
 
