@@ -26,15 +26,21 @@ class Canvas:
 
     def paint(self, value: int, probability: np.ndarray, source: Grid) -> int:
         """Paint one organ, whose ``probability`` (d, h, w) lies on ``source``; returns how many voxels it gained."""
-        region, target = self._region(source)
-        if 0 in target.shape:
+        region, fine = self._sampled(probability, source)
+        if not fine.size:
             return 0
-        fine = resample(probability[None], source, target)[0].astype(np.float16)
         certainty = self.certainty[region]
         wins = (fine >= 0.5) & (fine > certainty)
         self.label[region][wins] = value
         certainty[wins] = fine[wins]
         return int(np.count_nonzero(wins))
+
+    def _sampled(self, probability: np.ndarray, source: Grid) -> tuple[tuple[slice, ...], np.ndarray]:
+        """The canvas' voxels that ``source`` covers, and the probability there, float16."""
+        region, target = self._region(source)
+        if 0 in target.shape:
+            return region, np.zeros(target.shape, np.float16)
+        return region, resample(probability[None], source, target)[0].astype(np.float16)
 
     def _region(self, source: Grid) -> tuple[tuple[slice, ...], Grid]:
         """The canvas' voxels that ``source`` covers, as slices and as a grid."""

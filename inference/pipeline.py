@@ -20,10 +20,11 @@ from oarseg.inference.device import chosen_device
 from oarseg.inference.engines import Engine, make_engine, stored_networks
 from oarseg.inference.localize import Network
 from oarseg.inference.measure import Measure, measure
+from oarseg.inference.oblique import oblique_warning, placed
 from oarseg.inference.plausibility import implausibilities
 from oarseg.inference.read import CtImage
 from oarseg.inference.two_stage import LOCALIZER, TwoStageResult, chosen_organs, run_stages, stage_one
-from oarseg.inference.volume import hu_volume, on_axes_of, turned, turned_geometry
+from oarseg.inference.volume import on_axes_of
 from oarseg.transforms.box import Box
 from oarseg.transforms.check_ct import check_ct
 
@@ -132,17 +133,15 @@ class Pipeline:
     ) -> tuple[np.ndarray, TwoStageResult, np.ndarray]:
         """Label map on the CT's voxels, result, and affine of its boxes."""
         label = np.zeros(hu.shape, np.uint8)
-        # Painted in its own axes, through a turned view.
-        result = run_stages(
-            hu_volume(hu, affine), self.networks, self.site, self.organs, progress, turned(label, affine)
-        )
-        return label, result, turned_geometry(hu.shape, affine)[1]
+        volume, canvas, axes = placed(hu, affine, label)
+        return label, run_stages(volume, self.networks, self.site, self.organs, progress, canvas), axes
 
     def stage_one(self, image: CtImage | MetaTensor) -> np.ndarray:
         """What stage 1 alone says: label values, uint8 on the image's own voxels and axis order."""
         hu, affine = _voxels(image)
         label = np.zeros(hu.shape, np.uint8)
-        stage_one(hu_volume(hu, affine), self.networks[LOCALIZER], self.site, turned(label, affine))
+        volume, canvas, _ = placed(hu, affine, label)
+        stage_one(volume, self.networks[LOCALIZER], self.site, canvas)
         return label
 
 

@@ -36,21 +36,21 @@ def in_windows(
 
 def _blended(image: np.ndarray, network: Callable, window: tuple[int, ...], overlap: float) -> np.ndarray:
     whole = image.shape[2:]
-    places = product(*(starts(n, w, overlap) for n, w in zip(whole, window, strict=True)))
+    corners = product(*(starts(n, w, overlap) for n, w in zip(whole, window, strict=True)))
+    places = [tuple(slice(start, start + n) for start, n in zip(corner, window, strict=True)) for corner in corners]
     weight = importance(window)
     weights = np.zeros(whole, np.float32)
+    for here in places:
+        weights[here] += weight
     total: np.ndarray | None = None
-    for place in places:
-        here = tuple(slice(start, start + n) for start, n in zip(place, window, strict=True))
+    for here in places:
         logits = network(image[(..., *here)])
         if total is None:
             total = np.zeros((1, logits.shape[1], *whole), np.float32)
+        share = weight / weights[here]
         for part, found in zip(total[0], logits[0], strict=True):
             # Channel by channel: all of them at once are hundreds of MB.
-            part[here] += found * weight
-        weights[here] += weight
-    for part in total[0]:
-        part /= weights
+            part[here] += found * share
     return total
 
 

@@ -27,7 +27,7 @@ Progress = Callable[[str], None]
 class TwoStageResult:
     """What came of it.
 
-    ``label`` (D, H, W) uint8 on the grid of the input. ``boxes``: enlarged stage-1 boxes by organ key, mm along the
+    ``label`` (D, H, W) uint8 on the grid of the input, or of the canvas that was given. ``boxes``: enlarged stage-1 boxes by organ key, mm along the
     input's axes. ``missing``: why an organ was left out, by key. ``seconds``: time spent by step.
     """
 
@@ -49,15 +49,15 @@ def run_stages(
     site: Site,
     organs: Sequence[Organ],
     progress: Progress | None = None,
-    label: np.ndarray | None = None,
+    canvas: Canvas | None = None,
 ) -> TwoStageResult:
     """Segment ``organs`` in ``image``. An organ that is not found is left out and never ends the run.
 
     Args: ``networks``: by organ key, and the localizer as "localizer". ``progress``: told each step as it begins.
-    ``label``: (D, H, W) uint8 zeros to paint on; a new map by default. Where organs overlap, :class:`Canvas` decides.
+    ``canvas``: what to paint on; a new one on the image's grid by default. Where organs overlap, it decides.
     """
     tell = progress or (lambda step: None)
-    canvas = Canvas(image.grid, label)
+    canvas = canvas or Canvas(image.grid)
     result = TwoStageResult(canvas.label)
     tell("stage 1: locating organs")
     began = time.perf_counter()
@@ -89,9 +89,9 @@ def segment_organ(image: Volume, canvas: Canvas, located: Located, network: Netw
         result.missing[organ.key] = "stage 2 found nothing in stage 1's box"
 
 
-def stage_one(image: Volume, network: Network, site: Site, label: np.ndarray | None = None) -> np.ndarray:
-    """What stage 1 alone says, on the grid of ``image``: label values, (D, H, W) uint8 (``label``, if it is given)."""
-    canvas = Canvas(image.grid, label)
+def stage_one(image: Volume, network: Network, site: Site, canvas: Canvas | None = None) -> np.ndarray:
+    """What stage 1 alone says: label values, (D, H, W) uint8, on the grid of ``image`` or painted on ``canvas``."""
+    canvas = canvas or Canvas(image.grid)
     for located in locate(image, network, site).values():
         canvas.paint(located.organ.value, located.probability, located.grid)
     return canvas.label

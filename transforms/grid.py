@@ -9,9 +9,7 @@ NumPy alone: whoever contours a CT should not wait for PyTorch. Tensors are take
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +25,6 @@ BAND = 16
 # Multiply-adds at a time. Beyond a million BLAS calls its threads, and waiting for them was measured to cost more than
 # the work: ten times as much on a busy machine.
 AT_ONCE = 1 << 19
-# Voxels from which on slices are interpolated by several threads: a whole CT, not a box within it.
-THREADED = 1 << 23
 
 
 @dataclass(frozen=True)
@@ -161,18 +157,9 @@ def _linear(volume: np.ndarray, weights: list[np.ndarray], values: Callable | No
     slices, rows, columns = (_bands(matrix) for matrix in weights)
     height, width = len(weights[1]), len(weights[2])
     planes = np.empty((len(volume), height, width), np.float32)
-
-    def interpolate(index: int) -> None:
-        plane = (values(volume[index]) if values else volume[index]).astype(np.float32, copy=False)
-        planes[index] = _multiply(columns, _multiply(rows, plane).T).T
-
-    if volume.size < THREADED:
-        for index in range(len(volume)):
-            interpolate(index)
-    else:
-        # NumPy lets other threads run while it computes.
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            list(threads.map(interpolate, range(len(volume))))
+    for plane, out in zip(volume, planes, strict=True):
+        plane = (values(plane) if values else plane).astype(np.float32, copy=False)
+        out[...] = _multiply(columns, _multiply(rows, plane).T).T
     return _multiply(slices, planes.reshape(len(planes), -1)).reshape(-1, height, width)
 
 

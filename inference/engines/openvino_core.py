@@ -93,9 +93,7 @@ class CompiledNetwork:
     def __call__(self, image: np.ndarray) -> np.ndarray:
         if any(size % self.factor for size in image.shape[2:]):
             raise ValueError(f"spatial size {tuple(image.shape[2:])} must be multiples of {self.factor}")
-        with self._lock:
-            if self._compiling:
-                self._compiled, self._compiling = self._compiling(), None
+        self.compile()
         request = self._compiled.create_infer_request()
         try:
             # The answer is the request's own memory, which lives as long as the array; the next pass has another.
@@ -104,6 +102,12 @@ class CompiledNetwork:
         except RuntimeError as error:
             reason = str(error).strip().splitlines()[-1]
             raise ConfigError(f"OpenVINO cannot compute an image of size {tuple(image.shape)}: {reason}") from error
+
+    def compile(self) -> None:
+        """Compile, or load what the cache has, unless that was done."""
+        with self._lock:
+            if self._compiling:
+                self._compiled, self._compiling = self._compiling(), None
 
     def release(self) -> None:
         """Give back what passes left for the next one: hundreds of MB after one over a whole body."""
