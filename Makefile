@@ -4,14 +4,20 @@ VENV ?= .venv
 # For example PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu" for the smaller CPU build of PyTorch.
 PIP_ARGS ?=
 BIN = $(VENV)/bin
+MONAILABEL_VENV ?= .venv-monailabel
+MONAILABEL_PINS = tests/peers/constraints-monailabel.txt
 
-.PHONY: demo test lint docs sync reproduce-tables clean
+.PHONY: demo test test-monailabel lint docs sync reproduce-tables clean
 
 demo: $(VENV)/.installed
 	$(BIN)/oarseg demo
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+# The bundles as models of a real MONAI Label server, which needs older packages and so an environment of its own (4 GB).
+test-monailabel: $(VENV)/.installed $(MONAILABEL_VENV)/.installed
+	OARSEG_MONAILABEL=$(MONAILABEL_VENV) $(BIN)/python -m pytest tests/peers
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -36,5 +42,10 @@ $(VENV)/.installed: setup.cfg constraints.txt
 	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e ".[test,docs,openvino,seg,cluster]"
 	touch $@
 
+$(MONAILABEL_VENV)/.installed: setup.cfg $(MONAILABEL_PINS)
+	$(PYTHON) -m venv $(MONAILABEL_VENV)
+	$(MONAILABEL_VENV)/bin/python -m pip install --quiet $(PIP_ARGS) -c $(MONAILABEL_PINS) monailabel 'dicomweb-client[gcp]' -e .
+	touch $@
+
 clean:
-	rm -rf $(VENV) oarseg_demo
+	rm -rf $(MONAILABEL_VENV) $(VENV) oarseg_demo

@@ -25,6 +25,17 @@ def root(name: str) -> str:
     raise ConfigError(f"no bundle {name!r} is installed; give its folder with --bundle_root")
 
 
+def name_of(folder: str) -> str:
+    """The name of the bundle in ``folder``: for configs that are read without ``_meta_``, as MONAI Label reads them.
+
+    Raises ConfigError where no bundle lies there.
+    """
+    name = _name_in(Path(folder))
+    if not name:
+        raise ConfigError(f"no bundle in {folder}: configs/metadata.json is missing or names none")
+    return name
+
+
 def _of_command_line() -> Iterator[Path]:
     """Folders of the bundles whose config files the command line names (``--config_file a`` or ``"['a','b']"``)."""
     text = "\n".join(sys.argv)

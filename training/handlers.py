@@ -24,21 +24,26 @@ class ResumableCheckpoint:
 
     Args: ``objects``: what has a state (network, optimizer, scheduler); the trainer it is attached to is added, which a
     config cannot do itself, as a trainer may not refer to itself. ``map_location``: device to load to. ``interval``:
-    epochs from one save to the next. A stopped run that is started with a larger ``max_epochs`` goes on to the larger.
+    epochs from one save to the next. ``resume``: False begins anew, whatever an earlier run saved. The bundles so begin
+    each request of MONAI Label, whose cases do not say what they label, as a training of its own.
+    A stopped run that is started with a larger ``max_epochs`` goes on to the larger.
     Raises ConfigError for an interval below 1.
     """
 
     prefix = "train"
 
-    def __init__(self, folder: str, objects: Mapping, map_location: str | None = None, interval: int = 1) -> None:
+    def __init__(
+        self, folder: str, objects: Mapping, map_location: str | None = None, interval: int = 1, resume: bool = True
+    ) -> None:
         if interval < 1:
             raise ConfigError(f"save_interval is {interval}; expected 1 or more epochs from one save to the next")
         self.folder, self.objects, self.map_location = Path(folder), dict(objects), map_location
-        self.interval = interval
+        self.interval, self.resume = interval, resume
 
     def attach(self, engine: Engine) -> None:
         state = self.objects | {"trainer": engine}
-        engine.add_event_handler(Events.STARTED, self._resume, state)
+        if self.resume:
+            engine.add_event_handler(Events.STARTED, self._resume, state)
         if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
             return
         settings = {"file_prefix": self.prefix, "save_interval": self.interval, "n_saved": 1}
@@ -95,7 +100,7 @@ def on_main_rank(handlers: Sequence) -> list:
 
 
 def prepare_staged_batch(batch: Mapping, device: torch.device, non_blocking: bool = False, **kwargs: object) -> tuple:
-    """A batch of one sample drawn by :class:`oarseg.transforms.RandStaged`, for a :class:`TwoStageNet`.
+    """A batch of one sample drawn by :class:`oarseg.transforms.RandStaged`, for a :class:`oarseg.networks.TwoStageNet`.
 
     Returns image, target, and the arguments that make the network run the drawn part.
     """

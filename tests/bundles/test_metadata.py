@@ -68,9 +68,9 @@ def test_tensor_fields(name: str, shipped: Path, specs: dict) -> None:
     assert data["inputs"]["image"]["num_channels"] == 1
     pred = data["outputs"]["pred"]
     assert pred["num_channels"] == len(pred["channel_def"]) == len(organs) + 1
-    final = data["post_processed_outputs"]["pred"]
-    # MONAI Label takes its labels from a channel_def: here keys are label values.
-    assert final["channel_def"] == {"0": "background"} | {str(o.value): o.key for o in organs}
+    # MONAI Label takes the values of its labels from the network's channel_def.
+    values = {"0": "background"} | {str(o.value): o.key for o in organs}
+    assert pred["channel_def"] == data["post_processed_outputs"]["pred"]["channel_def"] == values
     if spec.organ:
         assert data["inputs"]["image"]["spatial_shape"] == list(spec.organ.grid)
 

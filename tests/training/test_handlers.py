@@ -16,7 +16,7 @@ from oarseg.training.statistics import intensity_statistics
 
 
 def train(
-    folder: Path, epochs: int, stop_after: int | None = None, interval: int = 1
+    folder: Path, epochs: int, stop_after: int | None = None, interval: int = 1, resume: bool = True
 ) -> tuple[Engine, nn.Linear]:
     """Adds one to the weights at each of two steps an epoch."""
     network = nn.Linear(1, 1)
@@ -31,7 +31,7 @@ def train(
     engine = Engine(step)
     # MONAI's trainers know their epochs before they run.
     engine.state.max_epochs = epochs
-    ResumableCheckpoint(str(folder), {"network": network}, interval=interval).attach(engine)
+    ResumableCheckpoint(str(folder), {"network": network}, interval=interval, resume=resume).attach(engine)
     with contextlib.suppress(KeyboardInterrupt):
         engine.run([0, 1], max_epochs=epochs)
     return engine, network
@@ -46,6 +46,14 @@ def test_goes_on_where_it_was_killed(tmp_path: Path) -> None:
     assert network.weight.item() == 10
     engine, network = train(tmp_path, 7)
     assert (engine.state.epoch, network.weight.item()) == (7, 14)
+
+
+def test_begins_anew_where_it_is_told_to(tmp_path: Path) -> None:
+    train(tmp_path, 3)
+    _, network = train(tmp_path, 3)
+    assert network.weight.item() == 6  # read from the finished run: nothing was left to do
+    _, network = train(tmp_path, 2, resume=False)
+    assert network.weight.item() == 4
 
 
 def test_seldom_saved_is_saved_at_the_end_too(tmp_path: Path) -> None:
