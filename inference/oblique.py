@@ -35,15 +35,15 @@ def obliqueness(affine: np.ndarray) -> float:
     return math.degrees(math.acos(min(1.0, float(cosines[nearest, range(3)].min()))))
 
 
-def oblique_warning(affine: np.ndarray) -> str | None:
-    """What to tell where the CT is straightened."""
+def oblique_warnings(affine: np.ndarray) -> list[str]:
+    """What to tell where the CT is straightened; nothing where it is not."""
     degrees = obliqueness(affine)
     if degrees <= OBLIQUE_DEGREES:
-        return None
-    return (
+        return []
+    return [
         f"the voxel axes lie {degrees:.0f} degrees oblique to the patient's: the CT was resampled onto the patient's "
-        "axes and the organs returned to its own slices; look at the contours"
-    )
+        "axes, and the organs were returned to its own slices; look at the contours"
+    ]
 
 
 def placed(hu: np.ndarray, affine: np.ndarray, label: np.ndarray) -> tuple[Volume, Canvas, np.ndarray]:
@@ -65,8 +65,8 @@ def straightened(hu: np.ndarray, affine: np.ndarray) -> tuple[Volume, np.ndarray
     shape, axes = straight_geometry(hu.shape, affine)
     if math.prod(shape) > MAX_VOXELS:
         raise GeometryError(
-            f"the voxel axes lie {obliqueness(affine):.0f} degrees oblique to the patient's; resampled onto them the CT "
-            f"would have {' x '.join(map(str, shape))} voxels, more than {MAX_VOXELS:,}; crop it to the head and neck"
+            f"the voxel axes lie {obliqueness(affine):.0f} degrees oblique to the patient's: resampled onto them, the "
+            f"CT would have {' x '.join(map(str, shape))} voxels, more than {MAX_VOXELS:,}; crop it to the organs"
         )
     there = np.linalg.inv(affine) @ axes
     # Whole HU are what the reader gives; linear interpolation needs no floating-point copy of the volume.
@@ -75,7 +75,7 @@ def straightened(hu: np.ndarray, affine: np.ndarray) -> tuple[Volume, np.ndarray
     def fill(start: int) -> None:
         part = out[start : start + SLAB]
         offset = there[:3, :3] @ [start, 0, 0] + there[:3, 3]
-        ndimage.affine_transform(hu, there[:3, :3], offset, part.shape, part, order=1, cval=LOW_HU)
+        ndimage.affine_transform(hu, there[:3, :3], offset, part.shape, part, 1, "grid-constant", LOW_HU)
 
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         list(threads.map(fill, range(0, shape[0], SLAB)))
@@ -135,5 +135,5 @@ class ObliqueCanvas(Canvas):
         scale = 1 / np.asarray(source.spacing)
         matrix = scale[:, None] * self._to_mm[:3, :3]
         offset = scale * (self._to_mm[:3, :3] @ low + self._to_mm[:3, 3] - source.origin) - 0.5
-        fine = ndimage.affine_transform(probability, matrix, offset, shape, np.float32, order=1)
+        fine = ndimage.affine_transform(probability, matrix, offset, shape, np.float32, 1, "grid-constant")
         return region, fine.astype(np.float16)

@@ -20,7 +20,7 @@ from oarseg.inference.device import chosen_device
 from oarseg.inference.engines import Engine, make_engine, stored_networks
 from oarseg.inference.localize import Network
 from oarseg.inference.measure import Measure, measure
-from oarseg.inference.oblique import oblique_warning, placed
+from oarseg.inference.oblique import oblique_warnings, placed
 from oarseg.inference.plausibility import implausibilities
 from oarseg.inference.read import CtImage
 from oarseg.inference.two_stage import LOCALIZER, TwoStageResult, chosen_organs, run_stages, stage_one
@@ -42,8 +42,8 @@ class Segmentation:
     """``label`` uint8 on the image's own voxels and axis order, ``affine`` (4, 4) RAS mm.
 
     ``boxes``: enlarged stage-1 boxes by organ key, RAS mm, (2, 3) lowest and highest corner. ``missing``: why an organ
-    was left out. ``seconds``: by step. ``measures``: volume, centroid and extent of what was found. ``warnings``: what
-    looks implausible.
+    was left out. ``seconds``: by step. ``measures``: volume, centroid and extent of what was found. ``warnings``: that
+    an oblique CT was resampled, and what looks implausible.
     """
 
     label: npt.NDArray[np.uint8]
@@ -119,13 +119,15 @@ class Pipeline:
         CT in HU.
         """
         hu, affine = _voxels(image)
+        warnings: list[str] = []
         if self.bundle.stock_steps:
             label, result, axes = self._segment(hu, affine, progress)
+            warnings += oblique_warnings(affine)
         else:
             label, result, axes = self.configured.segment(hu, affine, self._ready, progress)
         boxes = {key: _corners(box, axes) for key, box in result.boxes.items()}
         measures = measure(label, affine, self.site)
-        warnings = implausibilities(measures, self.site)
+        warnings += implausibilities(measures, self.site)
         return Segmentation(label, affine, boxes, result.missing, result.seconds, measures, warnings)
 
     def _segment(

@@ -27,8 +27,9 @@ Progress = Callable[[str], None]
 class TwoStageResult:
     """What came of it.
 
-    ``label`` (D, H, W) uint8 on the grid of the input, or of the canvas that was given. ``boxes``: enlarged stage-1 boxes by organ key, mm along the
-    input's axes. ``missing``: why an organ was left out, by key. ``seconds``: time spent by step.
+    ``label`` uint8 on the grid of the input, (D, H, W), or of the canvas that was given. ``boxes``: enlarged stage-1
+    boxes by organ key, mm along the input's axes. ``missing``: why an organ was left out, by key. ``seconds``: time
+    spent by step.
     """
 
     label: np.ndarray
