@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
+from itertools import chain
 
-from oarseg.cli.segment import comma_list, parse_formats
+from oarseg.cli.segment import comma_list, given_path, parse_formats
 
 NAME = "batch"
 HELP = "contour many CTs: a folder tree or a datalist"
@@ -27,8 +27,8 @@ tried again by the next run; the exit code is then 1. Needs Ray: pip install 'oa
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``oarseg batch``."""
-    parser.add_argument("input", metavar="INPUT", type=Path, help="folder tree, or datalist (.json)")
-    parser.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help="folder for the results")
+    parser.add_argument("input", metavar="INPUT", type=given_path, help="folder tree, or datalist (.json)")
+    parser.add_argument("-o", "--out", metavar="OUT", type=given_path, required=True, help="folder for the results")
     parser.add_argument("--workers", type=int, default=0, metavar="N", help="default: one a processor, or one a GPU")
     parser.add_argument(
         "--address", metavar="A", help="of a Ray cluster: auto, HOST:PORT (default: this machine alone)"
@@ -46,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Contour the cohort. Returns 1 where a case failed. Raises OarsegError."""
     from oarseg.cohort import Options, find_cases, run_cohort
-    from oarseg.cohort.summary import PAGE, TABLE, write_summary
+    from oarseg.cohort.journal import PAGE, TABLE, Journal
+    from oarseg.cohort.summary import write_summary
     from oarseg.errors import ConfigError
     from oarseg.inference.bundle import read_bundle
     from oarseg.inference.engines import check_engine
@@ -66,21 +67,24 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet:
         print("oarseg: research use only, not a medical device", file=sys.stderr, flush=True)
     notes: list[str] = []
-    outcome = _with_progress(
-        args, lambda tell: run_cohort(find_cases(args.input, notes.append), args.out, options, tell)
-    )
+    found = find_cases(args.input, notes.append, leave_out=args.out)
+    # Before Ray is started: whether there is anything to do.
+    first = next(found, None)
+    if first is None:
+        raise ConfigError("; ".join([f"there is no CT in {args.input}", *notes[:3]]))
+    outcome = _with_progress(args, lambda tell: run_cohort(chain([first], found), args.input, args.out, options, tell))
+    rows = Journal(args.out).rows
+    write_summary(args.out, rows, site)
+    for note in notes:
+        print(f"oarseg: note: {note}", file=sys.stderr)
     if outcome is None:
+        print("oarseg: interrupted; what is done is kept, and the same command goes on", file=sys.stderr)
         return INTERRUPTED
-    write_summary(args.out, outcome.rows, site)
-    failed = [row for row in outcome.rows.values() if row["status"] == "failed"]
     if not args.quiet:
-        for note in notes:
-            print(f"oarseg: note: {note}", file=sys.stderr)
         rate = f", {3600 * outcome.done / outcome.seconds:.0f} an hour" if outcome.done else ""
-        print(f"{outcome.done} contoured in {outcome.seconds:.0f} s{rate}; {outcome.skipped} done before")
+        print(f"{outcome.done} contoured in {outcome.seconds:.0f} s{rate}; {outcome.skipped} looked at before")
         print(f"written to {args.out}: {TABLE}, {PAGE}, a folder a case")
-    if not outcome.rows:
-        raise ConfigError(f"there is no CT in {args.input}")
+    failed = [row for row in outcome.rows.values() if row["status"] == "failed"]
     if failed:
         print(f"oarseg: {len(failed)} case(s) failed; the reasons stand in {args.out / TABLE}", file=sys.stderr)
     return FAILED if failed else 0
@@ -99,6 +103,4 @@ def _with_progress(args: argparse.Namespace, work):
         try:
             return work(tell)
         except KeyboardInterrupt:
-            bar.close()
-            print("oarseg: interrupted; what is done is kept, and the same command goes on", file=sys.stderr)
             return None

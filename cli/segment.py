@@ -29,8 +29,8 @@ EXAMPLES = """  oarseg segment planning_ct -o contours
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``oarseg segment``."""
     keys = ", ".join(load_site().values)
-    parser.add_argument("input", metavar="INPUT", type=Path, help="folder with a DICOM CT, or a NIfTI or NRRD file")
-    parser.add_argument("-o", "--out", metavar="OUT", type=Path, required=True, help="folder for the results")
+    parser.add_argument("input", metavar="INPUT", type=given_path, help="folder with a DICOM CT, NIfTI or NRRD file")
+    parser.add_argument("-o", "--out", metavar="OUT", type=given_path, required=True, help="folder for the results")
     parser.add_argument("--organs", type=comma_list, metavar="A,B", help=f"only these; known: {keys}")
     parser.add_argument("--series", metavar="X", help="which CT series: UID, start or end of a UID, or series number")
     parser.add_argument(
@@ -95,6 +95,13 @@ def parse_formats(names: list[str] | None) -> list[str] | None:
     if unknown:
         raise ConfigError(f"unknown format {unknown[0]!r}; --format takes {', '.join(known)}")
     return names
+
+
+def given_path(text: str) -> Path:
+    """A path; an empty one, as an unset variable leaves it, is not the current folder. Raises ArgumentTypeError."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("the path is empty")
+    return Path(text)
 
 
 def comma_list(text: str) -> list[str]:

@@ -13,13 +13,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from oarseg.cohort.journal import OWN_FILES
 from oarseg.dicom import scan_folder
+from oarseg.dicom.header import Header, read_header
 from oarseg.dicom.scan import MIN_SLICES
 from oarseg.errors import ConfigError, InputError, OarsegError
 from oarseg.inference.read import NIFTI, NRRD
 
 # Beside CTs, and no DICOM.
-PASSED_OVER = (".json", ".csv", ".txt", ".md", ".xml", ".html", ".png", ".jpg", ".pdf", ".zip", ".gz", ".log")
+PASSED_OVER = (".json", ".jsonl", ".csv", ".txt", ".md", ".xml", ".html", ".png", ".jpg", ".pdf", ".zip", ".gz", ".log")
 FILES = (*NIFTI, *NRRD)
 # Bytes of a folder's name; disks take 255.
 LONGEST = 200
@@ -33,45 +35,77 @@ class Case:
     source: str
     series: str | None = None
 
+    @property
+    def fingerprint(self) -> str:
+        """Tells this CT from another that comes to bear its name, and from itself once its file was changed."""
+        path = os.path.abspath(self.source)
+        told = [path, self.series or ""]
+        if self.series is None and os.path.isfile(path):
+            found = os.stat(path)
+            told += [str(found.st_size), str(found.st_mtime_ns)]
+        return hashlib.sha256("\0".join(told).encode(errors="surrogateescape")).hexdigest()[:16]
 
-def find_cases(source: str | Path, tell: Callable[[str], None] = lambda note: None) -> Iterator[Case]:
+
+def find_cases(
+    source: str | Path, tell: Callable[[str], None] = lambda note: None, leave_out: Path | None = None
+) -> Iterator[Case]:
     """The cases of a folder tree or a datalist, each name once.
 
     A tree: every NIfTI or NRRD file is a case, and every CT series of ``MIN_SLICES`` slices or more of every folder
-    that has DICOM files in it (its sub-folders included). Hidden ones are passed over, linked folders not entered. A
-    datalist (``.json``): every ``image`` of every section. Names are paths below the tree or the datalist, with "_"
-    between their parts. ``tell``: told of folders in which there is no CT, and why.
+    that has CT slices in it (its sub-folders included). Hidden ones are passed over, linked folders not entered, nor
+    the folder ``leave_out``. A datalist (``.json``): every ``image`` of every section. Names are paths below the tree
+    or the datalist, with "_" between their parts. ``tell``: told of what cannot be read or holds no CT, and why.
     Raises InputError (missing, not a folder nor a datalist) or ConfigError (a malformed datalist).
     """
     path = Path(source)
+    if not str(source).strip():
+        raise InputError("no input: its path is empty")
     if path.is_dir():
-        found = _in_tree(path, tell)
+        found = _in_tree(path, tell, leave_out.resolve() if leave_out else None)
     elif path.suffix.lower() == ".json" and path.is_file():
         found = _in_datalist(path)
     elif path.exists():
         raise InputError(f"{path} is a single file; give a folder tree or a datalist, or use oarseg segment")
     else:
         raise InputError(f"{path} does not exist; give a folder tree or a datalist (.json)")
-    seen: set[str] = set()
+    # The files of the batch itself lie beside the cases' folders.
+    seen = {name.casefold() for name in OWN_FILES}
     for case in found:
         name = _unlike(case.name, seen)
         seen.add(name.casefold())
         yield Case(name, case.source, case.series)
 
 
-def _in_tree(root: Path, tell: Callable[[str], None]) -> Iterator[Case]:
-    for place, folders, names in os.walk(root, onerror=_refuse):
+def _in_tree(root: Path, tell: Callable[[str], None], leave_out: Path | None) -> Iterator[Case]:
+    def unreadable(error: OSError) -> None:
+        tell(f"{_name(root, Path(error.filename))}: cannot be read ({error.strerror})")
+
+    if not os.access(root, os.R_OK | os.X_OK):
+        raise InputError(f"folder {root} cannot be read; check its permissions")
+    for place, folders, names in os.walk(root, onerror=unreadable):
         here = Path(place)
+        kept = [f for f in sorted(folders) if not f.startswith(".") and (here / f).resolve() != leave_out]
         files = sorted(name for name in names if not name.startswith("."))
         for name in files:
             if suffix := next((s for s in FILES if name.lower().endswith(s)), ""):
                 yield Case(_name(root, here / name[: -len(suffix)]), str(here / name))
-        if any(not name.lower().endswith((*FILES, *PASSED_OVER)) for name in files):
+        if _has_ct(here, files):
             yield from _in_dicom(root, here, tell)
             # What lies below was looked at with it.
-            folders[:] = []
-        else:
-            folders[:] = sorted(folder for folder in folders if not folder.startswith("."))
+            kept = []
+        folders[:] = kept
+
+
+def _has_ct(folder: Path, files: list[str]) -> bool:
+    """Whether one of the files is a slice of a CT; a stray file of another kind makes no DICOM folder."""
+    for name in files:
+        path = folder / name
+        if name.lower().endswith((*FILES, *PASSED_OVER)) or not path.is_file():
+            continue
+        header = read_header(path)
+        if isinstance(header, Header) and header.is_ct:
+            return True
+    return False
 
 
 def _in_dicom(root: Path, folder: Path, tell: Callable[[str], None]) -> Iterator[Case]:
@@ -90,7 +124,7 @@ def _in_dicom(root: Path, folder: Path, tell: Callable[[str], None]) -> Iterator
             yield Case(f"{name}_series_{one.number or number}", str(folder), one.uid)
 
 
-def _in_datalist(path: Path) -> Iterator[Case]:
+def _in_datalist(path: Path) -> list[Case]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         rows = [row for section in content.values() if isinstance(section, list) for row in section]
@@ -99,13 +133,15 @@ def _in_datalist(path: Path) -> Iterator[Case]:
     images = [row["image"] for row in rows if isinstance(row, dict) and isinstance(row.get("image"), str)]
     if not images:
         raise ConfigError(f"{path} is no datalist: no case in it names an 'image'")
+    cases = []
     for image in dict.fromkeys(images):
         pure = PurePosixPath(image.replace("\\", "/"))
-        if pure.is_absolute() or ".." in pure.parts or ":" in image:
-            raise InputError(f"{path.name}: {image!r} lies outside the datalist's folder")
+        if pure.is_absolute() or ".." in pure.parts or ":" in image or not pure.parts:
+            raise InputError(f"{path.name}: {image!r} is no path inside the datalist's folder")
         text = str(pure)
         suffix = next((s for s in FILES if text.lower().endswith(s)), "")
-        yield Case(_flat(text[: len(text) - len(suffix)]), str(path.parent / pure))
+        cases.append(Case(_flat(text[: len(text) - len(suffix)]), str(path.parent / pure)))
+    return cases
 
 
 def _name(root: Path, path: Path) -> str:
@@ -114,11 +150,11 @@ def _name(root: Path, path: Path) -> str:
 
 
 def _flat(text: str) -> str:
-    """A path as the name of one folder, which is neither hidden nor too long for a disk."""
-    name = text.replace("/", "_").lstrip(".") or "case"
+    """A path as the name of one folder: printable in UTF-8, neither hidden nor too long for a disk."""
+    name = text.encode(errors="replace").decode().replace("/", "_").replace("?", "_").lstrip(".") or "case"
     if len(name.encode()) <= LONGEST:
         return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:12]
     return f"{name.encode()[: LONGEST - 13].decode(errors='ignore')}_{digest}"
 
 
@@ -127,7 +163,3 @@ def _unlike(name: str, seen: set[str]) -> str:
     if name.casefold() not in seen:
         return name
     return next(f"{name}_{n}" for n in range(2, 2 + len(seen) + 1) if f"{name}_{n}".casefold() not in seen)
-
-
-def _refuse(error: OSError) -> None:
-    raise InputError(f"folder {error.filename} cannot be read ({error.strerror}); check its permissions") from error

@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from oarseg.errors import ConfigError, OutputError
+from oarseg.inference.outputs import REPORT
 
-JOURNAL, SETTINGS = "cases.jsonl", "batch.json"
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+JOURNAL, SETTINGS, TABLE, PAGE, LOCK = "cases.jsonl", "batch.json", "cases.csv", "index.html", "batch.lock"
+# What a batch has beside the folders of its cases.
+OWN_FILES = (JOURNAL, SETTINGS, TABLE, PAGE, LOCK)
 DONE, FAILED = "done", "failed"
 
 
@@ -36,16 +46,19 @@ class Journal:
             raise OutputError(f"{self.path} cannot be written ({error.strerror}); make room and start again") from error
         self.rows[row["case"]] = row
 
-    def done(self, name: str) -> bool:
-        """Whether the case was contoured and its results are there."""
+    def row_of(self, name: str, fingerprint: str) -> dict[str, Any] | None:
+        """What became of the case ``name``, if it was of this very CT; None where it is to be done."""
         row = self.rows.get(name)
-        return bool(row) and row["status"] == DONE and (self.path.parent / name / "report.json").is_file()
+        if row is None or row.get("input") != fingerprint:
+            return None
+        return row if row["status"] == FAILED or (self.path.parent / name / REPORT).is_file() else None
 
 
 def claim(out: Path, settings: dict[str, Any]) -> None:
-    """Take ``out`` for a batch with these settings, or go on with one. Raises ConfigError or OutputError.
+    """Take ``out`` for a batch with these settings, or go on with one.
 
-    Results of two settings are never mixed in one folder.
+    Raises ConfigError where it holds a batch of other settings, OutputError where it is somebody else's or cannot be
+    used.
     """
     path = out / SETTINGS
     try:
@@ -66,6 +79,25 @@ def claim(out: Path, settings: dict[str, Any]) -> None:
         raise OutputError(f"{out} cannot be used ({error.strerror}); give a folder that can be written") from error
     except (ValueError, AttributeError) as error:
         raise ConfigError(f"{path} is damaged; give another folder") from error
+
+
+@contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold the folder of a batch, so that no second one writes into it. Raises ConfigError where another does.
+
+    The system lets go of it when the process ends, however it ends. Where there are no such locks nothing is held.
+    """
+    if fcntl is None:
+        yield
+        return
+    with open(out / LOCK, "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ConfigError(f"another oarseg batch is at work in {out}; wait for it, or stop it") from error
+        except OSError:
+            pass  # a file system without locks
+        yield
 
 
 def _read(path: Path) -> dict[str, dict[str, Any]]:

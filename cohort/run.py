@@ -18,11 +18,14 @@ from types import ModuleType
 from typing import Any
 
 from oarseg import __version__
+from oarseg.checksum import sha256
 from oarseg.cohort.cases import Case
-from oarseg.cohort.journal import DONE, FAILED, Journal, claim
+from oarseg.cohort.journal import DONE, FAILED, Journal, claim, locked
 from oarseg.cohort.worker import Worker
 from oarseg.errors import ConfigError
 from oarseg.inference.bundle import read_bundle
+from oarseg.inference.engines.ranges import FILE as RANGES
+from oarseg.inference.engines.stored import FOLDER as COMPRESSED
 
 INSTALL = "pip install 'oarseg[cluster]'"
 # One case is given to each worker, so the driver holds no more than these; nothing queues up behind them.
@@ -57,21 +60,26 @@ class Outcome:
 
 
 def run_cohort(
-    cases: Iterable[Case], out: Path, options: Options, tell: Callable[[Outcome], None] = lambda outcome: None
+    cases: Iterable[Case],
+    source: str | Path,
+    out: Path,
+    options: Options,
+    tell: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Outcome:
-    """Contour the cases into ``out``, one folder each.
+    """Contour the ``cases`` of ``source`` into ``out``, one folder each.
 
     ``tell``: told after each case. Raises ConfigError (Ray is not installed, the cluster cannot be reached, ``out``
     holds a batch of other settings), WeightsError or OutputError; what is done by then is kept, also on
     KeyboardInterrupt.
     """
     ray = _ray()
-    claim(out, _settings(options))
-    _sweep(out)
-    journal, outcome = Journal(out), Outcome({})
+    claim(out, _settings(str(source), options))
+    outcome = Outcome({})
     began = time.monotonic()
-    with _cluster(ray, options) as make_worker:
-        for case, row in _in_turns(ray, _todo(cases, journal, outcome, options), make_worker, out):
+    with locked(out), _cluster(ray, options) as makers:
+        _sweep(out)
+        journal = Journal(out)
+        for case, row in _in_turns(ray, _todo(cases, journal, outcome, options), makers, out):
             journal.add(row)
             outcome.rows[case.name] = row
             outcome.done += row["status"] == DONE
@@ -94,12 +102,15 @@ def _ray() -> ModuleType:
     return ray
 
 
-def _settings(options: Options) -> dict[str, Any]:
-    """What results depend on: a batch is of one of them."""
+def _settings(source: str, options: Options) -> dict[str, Any]:
+    """What results depend on: a batch is of one of them. What computed each case stands in its row."""
     bundle = read_bundle(options.bundle)
+    table = bundle.root / COMPRESSED / RANGES
     return {
+        "input": os.path.abspath(source),
         "oarseg": __version__,
         "weights": bundle.weights["sha256"],
+        "compressed": sha256(table) if table.is_file() else None,
         "organs": list(options.organs) if options.organs else None,
         "formats": list(options.formats) if options.formats else None,
         "engine": options.engine,
@@ -114,8 +125,8 @@ def _sweep(out: Path) -> None:
 
 def _todo(cases: Iterable[Case], journal: Journal, outcome: Outcome, options: Options) -> Iterator[Case]:
     for case in cases:
-        row = journal.rows.get(case.name)
-        if journal.done(case.name) or (row and row["status"] == FAILED and not options.retry_failed):
+        row = journal.row_of(case.name, case.fingerprint)
+        if row and (row["status"] == DONE or not options.retry_failed):
             outcome.rows[case.name] = row
             outcome.skipped += 1
         else:
@@ -130,7 +141,10 @@ def _cluster(ray: ModuleType, options: Options) -> Iterator[list[Callable[[], An
             ray.init(address=options.address, log_to_driver=False, logging_level="ERROR")
         else:
             cores = os.cpu_count() or 1
+            # Of its own, whatever cluster is about; and for this machine alone.
             ray.init(
+                address="local",
+                _node_ip_address="127.0.0.1",
                 num_cpus=cores,
                 include_dashboard=False,
                 log_to_driver=False,
@@ -146,19 +160,25 @@ def _cluster(ray: ModuleType, options: Options) -> Iterator[list[Callable[[], An
 
 
 def _makers(ray: ModuleType, options: Options) -> list[Callable[[], Any]]:
-    resources = ray.cluster_resources()
-    cores, gpus = int(resources.get("CPU", 1)), float(resources.get("GPU", 0))
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    cores, gpus = (int(sum(node["Resources"].get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
     on_gpu = options.device.startswith("cuda") or (options.device == "auto" and gpus > 0)
     workers = options.workers or (max(1, int(gpus)) if on_gpu else max(1, cores))
-    if not on_gpu and workers > cores:
+    if workers > cores:
         raise ConfigError(f"--workers {workers}, but there are {cores} processors; each worker needs one")
     # Ray sets the threads of a worker's numerical libraries by its share of the processors.
-    share = {"num_cpus": max(1, cores // workers)}
+    share: dict[str, float] = {"num_cpus": _share([int(n["Resources"].get("CPU", 0)) for n in nodes], workers)}
     if on_gpu and gpus:
         share["num_gpus"] = min(1.0, math.floor(1000 * gpus / workers) / 1000)
     actor = ray.remote(Worker).options(**share)
     settings = {key: asdict(options)[key] for key in ("organs", "formats", "device", "engine", "bundle")}
     return [lambda: actor.remote(settings)] * workers
+
+
+def _share(cores: list[int], workers: int) -> int:
+    """Processors for each worker, the most with which all find a machine; ``cores``: of each machine."""
+    fits = (n for n in range(max([1, *cores]), 0, -1) if sum(have // n for have in cores) >= workers)
+    return next(fits, 1)
 
 
 def _in_turns(
@@ -193,7 +213,7 @@ def _in_turns(
                     raise ConfigError(f"a worker cannot start: {_cause(error)}") from error
             else:
                 idle.append(worker)
-            yield case, {"case": case.name, **row}
+            yield case, {"case": case.name, "input": case.fingerprint, **row}
 
 
 def _next(cases: Iterator[Case]) -> tuple[Case, int] | None:

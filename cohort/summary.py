@@ -12,13 +12,12 @@ from typing import Any
 from urllib.parse import quote
 
 from oarseg import __version__
-from oarseg.cohort.journal import DONE
+from oarseg.cohort.journal import DONE, PAGE, TABLE
 from oarseg.evaluation.report import DISCLAIMER
 from oarseg.evaluation.scores import write_whole
 from oarseg.inference.outputs import PAGE as CASE_PAGE
 from oarseg.sites import Site
 
-TABLE, PAGE = "cases.csv", "index.html"
 HEAD = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
@@ -49,11 +48,27 @@ def table(rows: list[Mapping[str, Any]], organs: list[str]) -> str:
     """CSV: a case a line, a volume (cm3) a column, blank where an organ was not found."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["case", "status", "seconds", *(f"{key}_cm3" for key in organs), "not_found", "warnings", "reason"])
+    writer.writerow(
+        [
+            "case",
+            "status",
+            "seconds",
+            *(f"{key}_cm3" for key in organs),
+            "not_found",
+            "warnings",
+            "computed_by",
+            "reason",
+        ]
+    )
     for row in rows:
         volumes = _volumes(row)
         cells = [row["case"], row["status"], row.get("seconds", ""), *(volumes.get(key, "") for key in organs)]
-        joined = " ".join(row.get("missing", ())), " | ".join(row.get("warnings", ())), row.get("reason", "")
+        joined = (
+            " ".join(row.get("missing", ())),
+            " | ".join(row.get("warnings", ())),
+            row.get("computed", ""),
+            row.get("reason", ""),
+        )
         writer.writerow([_plain(cell) for cell in (*cells, *joined)])
     return buffer.getvalue()
 

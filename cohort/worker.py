@@ -44,6 +44,7 @@ class Worker:
             "volumes_cm3": {key: round(volume, 3) for key, volume in result.volumes_cm3.items()},
             "missing": [key for key, row in result.report["organs"].items() if not row["found"]],
             "warnings": result.warnings,
+            "computed": f"{result.report['engine']['name']} {result.report['engine']['precision']}",
             "peak_mib": _peak_mib(),
         }
 

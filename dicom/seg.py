@@ -37,7 +37,8 @@ _TYPE_2 = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
-_STUDY = tuple(tag for tag in REFERENCE_TAGS if tag not in ("SeriesNumber", "SeriesDescription"))
+_OF_THE_SERIES = ("SeriesInstanceUID", "SeriesNumber", "SeriesDescription")
+_STUDY = tuple(tag for tag in REFERENCE_TAGS if tag not in _OF_THE_SERIES)
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,15 @@ def write_seg(
     left_out = tuple(segment.name for segment in segments if segment not in kept)
     if not kept:
         raise OutputError(f"no DICOM SEG written: no voxel of {', '.join(left_out) or 'any organ'}")
-    dataset = _dataset(_highdicom(), grid, numbered, kept, described(series_description.strip()), series_number)
+    description = described(series_description.strip())
+    try:
+        dataset = _dataset(_highdicom(), grid, numbered, kept, description, series_number)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise OutputError(f"no DICOM SEG written: highdicom refuses the CT ({type(error).__name__})") from error
+    # As the CT has them: highdicom would refuse what other programs wrote (character sets, dates, sexes).
+    for keyword in _STUDY:
+        if keyword in grid.header:
+            dataset.add(grid.header[keyword])
     save_whole(dataset, Path(path))
     names = tuple(segment.name for segment in kept)
     return Segmented(Path(path), dataset.SOPInstanceUID, dataset.SeriesInstanceUID, names, left_out)
@@ -158,10 +167,8 @@ def _slices(grid: CtGrid) -> list[Dataset]:
     shared = Dataset()
     for keyword in _TYPE_2:
         setattr(shared, keyword, "")
-    for keyword in _STUDY:
-        if keyword in grid.header:
-            shared.add(grid.header[keyword])
-    shared.SeriesInstanceUID = grid.series_uid
+    shared.StudyInstanceUID, shared.SeriesInstanceUID = grid.header.StudyInstanceUID, grid.series_uid
+    shared.FrameOfReferenceUID = grid.frame_of_reference_uid
     shared.Modality = "CT"
     shared.Rows, shared.Columns = grid.shape[1:]
     shared.ImageOrientationPatient = [format_number_as_ds(value) for value in orientation]

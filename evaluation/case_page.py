@@ -159,7 +159,10 @@ def _sources(organs: Sequence[Organ]) -> str:
         f"{html.escape(', '.join(names))}: {html.escape(told)}. {html.escape(source)}."
         for (source, told), names in by_source.items()
     ]
-    note = "Published: measured in other people, by other methods; to compare with, not to judge by."
+    note = (
+        "Published: measured in other people, by other methods; to compare with, not to judge by. For organs without an "
+        "entry none was found."
+    )
     return "".join(f'<p class="note">{line}</p>' for line in ([note, *lines] if lines else []))
 
 
@@ -181,6 +184,7 @@ def _details(report: Mapping[str, Any]) -> str:
     tables = {
         "CT": image,
         "Weights": report["weights"],
+        "Computed by": report["engine"],
         "Files, SHA-256": report.get("files", {}),
         "Seconds": {key: f"{value:.2f}" for key, value in report["seconds"].items()} | {"device": report["device"]},
         "Versions": report["versions"],

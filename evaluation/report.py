@@ -19,7 +19,7 @@ DISCLAIMER = (
 )
 # Raised when a field of report.json changes its meaning.
 SCHEMA = 1
-PACKAGES = ("torch", "monai", "numpy", "nibabel", "pydicom")
+PACKAGES = ("torch", "monai", "numpy", "nibabel", "pydicom", "openvino", "highdicom")
 
 
 def make_report(
@@ -48,6 +48,7 @@ def make_report(
         "input": describe_input(image),
         "seconds": {key: round(float(value), 3) for key, value in seconds.items()},
         "device": str(pipeline.device),
+        "engine": dict(pipeline.computed),
         "weights": dict(pipeline.weights),
         "versions": versions(),
     }
@@ -88,7 +89,7 @@ def versions() -> dict[str, str]:
         try:
             found[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "unknown"
+            found[name] = "not installed"
     return found
 
 

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from oarseg.checksum import sha256
 from oarseg.dicom import Roi, Segment, write_rtstruct, write_seg
 from oarseg.dicom.seg import check_available
-from oarseg.errors import ConfigError, GeometryError
+from oarseg.errors import ConfigError, GeometryError, InputError
 from oarseg.evaluation.case_page import case_page
 from oarseg.evaluation.preview import View, lps_view, write_preview
 from oarseg.evaluation.report import make_report
@@ -117,18 +117,20 @@ def segment(
             Report, case page and preview are always written.
         overwrite: replace earlier results in ``out``; other files stay.
         bundle: folder of another two-stage bundle than the installed one.
-        pipeline: a loaded one to use again, so that a cohort loads the weights once; ``device``, ``engine``, ``organs``
-            and ``bundle`` are then its own.
+        pipeline: a loaded one to use again, so that a cohort loads the weights once; it has ``device``, ``engine``,
+            ``organs`` and ``bundle`` of its own, which cannot be given beside it.
         progress: told each step as it begins.
     Returns the label map on the CT's own voxels, volumes, warnings and the report.
     Raises an OarsegError: InputError or GeometryError (the CT), ConfigError (an option), WeightsError, OutputError.
     Then ``out`` is as it was before.
     """
     tell = progress or (lambda step: None)
-    for name, given in (("organs", organs), ("formats", formats)):
-        if isinstance(given, str):
-            raise ConfigError(f"{name} is {given!r}; give a list, such as [{given!r}]")
+    organs, formats = _listed("organs", organs), _listed("formats", formats)
     check_formats(formats, out)
+    if not str(source).strip():
+        raise InputError("no input: its path is empty")
+    if pipeline and (organs or bundle or (device, engine) != ("auto", "auto")):
+        raise ConfigError("organs, device, engine and bundle are the pipeline's; give them to Pipeline(...)")
     seconds: dict[str, float] = {}
     with ResultFolder(out, overwrite) if out is not None else nullcontext() as results:
         tell("reading the CT")
@@ -140,7 +142,7 @@ def segment(
             pipeline = pipeline or load_pipeline(bundle, device, organs, engine)
         if "seg" in wanted:
             # Before minutes are spent: an organ without codes cannot be written.
-            for organ in pipeline.site.organs:
+            for organ in pipeline.organs:
                 segment_codes(organ.name)
         with _hushed():
             found = pipeline.segment(image, tell)
@@ -204,8 +206,20 @@ def _wanted(formats: Sequence[str] | None, image: CtImage) -> tuple[tuple[str, .
             )
         return ("nifti",), [f"no {DICOM_FORMATS[name]} written: the CT has no FrameOfReferenceUID" for name in dicom]
     if "seg" in dicom:
-        check_available()
+        try:
+            check_available()
+        except ConfigError as error:
+            if named:
+                raise
+            return tuple(name for name in wanted if name != "seg"), [f"no DICOM SEG written: {error}"]
     return wanted, []
+
+
+def _listed(name: str, given: Sequence[str] | None) -> list[str] | None:
+    """``given`` as a list. Raises ConfigError for one string, which would be taken for its letters."""
+    if isinstance(given, str):
+        raise ConfigError(f"{name} is {given!r}; give a list, such as [{given!r}]")
+    return list(given) if given is not None else None
 
 
 @contextmanager
@@ -233,6 +247,8 @@ def _write_contours(
     if "nifti" in wanted:
         write_segmentation(staging / SEGMENTATION, found.label, found.affine, image.volume is not None)
     dicom = [name for name in wanted if name in DICOM_FORMATS]
+    if not found.measures and not dicom:
+        return ["no organ was found"]
     if image.volume is None or not dicom:
         return []
     if not found.measures:

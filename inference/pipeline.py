@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from oarseg.checksum import FILE, sha256
 from oarseg.inference.bundle import BUNDLE, read_bundle
 from oarseg.inference.device import chosen_device
-from oarseg.inference.engines import Engine, make_engine, stored_networks
+from oarseg.inference.engines import Engine, StoredNetworks, make_engine, stored_networks
+from oarseg.inference.engines.stored import FOLDER as COMPRESSED
 from oarseg.inference.localize import Network
 from oarseg.inference.measure import Measure, measure
 from oarseg.inference.oblique import oblique_warnings, placed
@@ -111,6 +113,17 @@ class Pipeline:
         from oarseg.inference.configured import Configured
 
         return Configured(self.bundle, self.device, self._keys)
+
+    @property
+    def computed(self) -> dict[str, str]:
+        """What computes, for the report: engine, precision, and which of the bundle's networks.
+
+        Compressed ones are told by the SHA-256 of their list, which has that of each.
+        """
+        told = {"name": getattr(self.engine, "name", "torch"), "precision": getattr(self.engine, "precision", "fp32")}
+        if isinstance(self.engine, StoredNetworks):
+            return told | {"networks": COMPRESSED, "list_sha256": sha256(self.engine.table.path)}
+        return told | {"networks": FILE}
 
     def segment(self, image: CtImage | MetaTensor, progress: Callable[[str], None] | None = None) -> Segmentation:
         """Contour a CT in any orientation and field of view.

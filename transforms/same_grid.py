@@ -36,7 +36,7 @@ class CheckSameGridd(Transform):
             )
         affines = [np.asarray(one.affine, dtype=float) for one in (image, label)]
         apart = corners_apart(tuple(image.shape[1:]), *affines)
-        if apart > GRID_MM:
+        if not apart <= GRID_MM:  # NaN too
             raise GeometryError(
                 f"{name}: the labels lie up to {apart:.2f} mm beside the image (allowed: {GRID_MM:g}); give both on "
                 "one grid (as oarseg convert does)"

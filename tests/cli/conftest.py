@@ -98,7 +98,9 @@ class FakePipeline:
     def __init__(
         self, bundle_root: str | None, device: str, organs: list[str] | None, engine: str = "auto"
     ) -> None:
-        self.site, self.device, self.organs = load_site(), "cpu", organs
+        self.site, self.device, self.keys = load_site(), "cpu", organs
+        self.organs = [organ for organ in self.site.organs if not organs or organ.key in organs]
+        self.computed = {"name": "stand-in", "precision": "fp32", "networks": "none"}
         self.weights = {"file": "model.pt", "sha256": "00", "bundle": "hn_ct_two_stage", "version": "0"}
 
     def segment(self, image, progress) -> SimpleNamespace:
@@ -108,7 +110,7 @@ class FakePipeline:
         lps = (np.moveaxis(np.indices(label.shape), 0, -1) @ affine[:3, :3].T + affine[:3, 3]) * [-1, -1, 1]
         progress("stage 1: locating organs")
         for key, (low, high) in {"parotid_left": PAROTID_LEFT, "mandible": MANDIBLE}.items():
-            if not self.organs or key in self.organs:
+            if not self.keys or key in self.keys:
                 progress(f"stage 2: {key}")
                 inside = (lps >= np.array(low) - 0.1).all(-1) & (lps <= np.array(high) + 0.1).all(-1)
                 label[inside] = self.site.values[key]

@@ -16,7 +16,7 @@ import pytest
 
 import oarseg
 from oarseg.cli import main
-from oarseg.errors import ConfigError
+from oarseg.errors import ConfigError, InputError
 from oarseg.inference import outputs
 
 ALL = {"segmentation.nii.gz", "rtstruct.dcm", "report.json", "report.html", "preview.png"}
@@ -265,6 +265,34 @@ def test_from_python_without_files(ct_folder, tmp_path, fake):
         result.mask("liver")
     with pytest.raises(ConfigError, match="give a folder"):
         oarseg.segment(ct_folder, formats=["nifti"])
+    for clash in ({"organs": ["mandible"]}, {"device": "cpu"}, {"engine": "torch"}, {"bundle": "x"}):
+        with pytest.raises(ConfigError, match="are the pipeline's"):
+            oarseg.segment(ct_folder, pipeline=fake(None, "cpu", None), **clash)
+    with pytest.raises(ConfigError, match="give a list"):
+        oarseg.segment(ct_folder, organs="mandible")
+    with pytest.raises(InputError, match="path is empty"):
+        oarseg.segment("")
+
+
+def test_an_empty_path_is_not_the_current_folder(ct_folder, tmp_path, fake, capsys, monkeypatch):
+    monkeypatch.chdir(ct_folder)
+    assert segment("", "-o", tmp_path / "out", "-q") == 2 and segment(ct_folder, "-o", "", "-q") == 2
+    assert capsys.readouterr().err.count("the path is empty") == 2
+
+
+def test_all_that_can_be_written_without_highdicom(ct_folder, tmp_path, fake, monkeypatch):
+    monkeypatch.setattr("oarseg.dicom.seg.find_spec", lambda name: None)
+    result = oarseg.segment(ct_folder, tmp_path / "out", formats=(name for name in ["all"]))
+    assert names(tmp_path / "out") == ALL and "no DICOM SEG written" in " ".join(result.warnings)
+
+
+def test_the_report_tells_what_computed(ct_folder, tmp_path):
+    for engine in ("torch:fp32", "auto"):
+        result = oarseg.segment(ct_folder, tmp_path / engine[:4], engine=engine, device="cpu")
+        told = result.report["engine"]
+        assert told["name"] in ("torch", "openvino") and told["precision"] in ("fp32", "bf16", "int8")
+        assert (told["networks"] == "models/compressed") == ("list_sha256" in told)
+        assert engine == "auto" or told == {"name": "torch", "precision": "fp32", "networks": "models/model.pt"}
 
 
 def test_the_report_names_the_files_by_checksum(ct_folder, tmp_path, fake):

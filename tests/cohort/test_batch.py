@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from oarseg.cli import main
-from oarseg.cohort.journal import JOURNAL, Journal, claim
+from oarseg.cohort.journal import JOURNAL, OWN_FILES, Journal, claim, locked
 from oarseg.cohort.summary import page, table
 from oarseg.errors import ConfigError, OutputError
 from oarseg.sites import load_site
@@ -49,9 +49,7 @@ def test_contours_all_it_can_and_goes_on_where_it_stopped(cohort, tmp_path, caps
     assert main(command) == 1
     said = capsys.readouterr()
     assert "3 contoured" in said.out and "1 case(s) failed" in said.err and "not a medical device" in said.err
-    assert {p.name for p in out.iterdir()} == {
-        "batch.json", "cases.csv", "cases.jsonl", "index.html", "ct0", "ct1", "ct2",
-    }  # fmt: skip
+    assert {p.name for p in out.iterdir()} == {*OWN_FILES, "ct0", "ct1", "ct2"}
     for n in range(3):
         result = nib.load(out / f"ct{n}" / "segmentation.nii.gz")
         np.testing.assert_allclose(result.affine, nib.load(cohort / f"ct{n}.nii.gz").affine, atol=1e-4)
@@ -68,6 +66,40 @@ def test_contours_all_it_can_and_goes_on_where_it_stopped(cohort, tmp_path, caps
     # Other settings are not mixed in.
     assert main([*command[:-1], "mandible", "-q"]) == 2
     assert "another organs" in capsys.readouterr().err
+
+
+@ray
+def test_another_ct_of_the_same_name_is_contoured_anew(cohort, tmp_path, phantom, capsys):
+    out = tmp_path / "out"
+    command = ["batch", str(cohort), "-o", str(out), "--workers", "1", "--organs", "mandible", "-q"]
+    (cohort / "torn.nii.gz").unlink()
+    assert main(command) == 0
+    affine = phantom.lps_affine((3, 3, 4))
+    nib.save(nib.Nifti1Image(phantom.draw(phantom.shape, affine)[0], affine), cohort / "ct1.nii.gz")
+    assert main(command) == 0
+    assert [row["case"] for row in rows(out)][3:] == ["ct1"]
+    np.testing.assert_allclose(nib.load(out / "ct1" / "segmentation.nii.gz").affine, affine, atol=1e-4)
+    # Another cohort's results do not take the place of these.
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "ct1.nii.gz").write_bytes((cohort / "ct0.nii.gz").read_bytes())
+    assert main(["batch", str(tmp_path / "other"), *command[2:]]) == 2
+    assert "another input" in capsys.readouterr().err
+    assert rows(out)[0]["computed"].split()[0] in ("openvino", "torch")
+
+
+def test_one_batch_at_a_time(tmp_path):
+    pytest.importorskip("fcntl")
+    with locked(tmp_path), pytest.raises(ConfigError, match="another oarseg batch is at work"), locked(tmp_path):
+        pass
+    with locked(tmp_path):
+        pass
+
+
+def test_shares_fit_each_machine():
+    from oarseg.cohort.run import _share
+
+    assert _share([2], 2) == 1 and _share([16], 3) == 5 and _share([3, 3], 3) == 1 and _share([8, 2], 3) == 2
+    assert _share([4], 1) == 4 and _share([1], 1) == 1
 
 
 @ray
@@ -116,7 +148,7 @@ def test_a_worker_that_dies_is_replaced(cohort, tmp_path, monkeypatch):
             return {"status": "done", "seconds": 0.1}
 
     monkeypatch.setattr(module, "Worker", Dying)
-    outcome = run_cohort(find_cases(cohort), tmp_path / "out", Options(workers=1))
+    outcome = run_cohort(find_cases(cohort), cohort, tmp_path / "out", Options(workers=1))
     assert (outcome.done, outcome.failed) == (3, 1)
     assert "ended 2 times" in outcome.rows["ct1"]["reason"]
 
@@ -137,6 +169,13 @@ def test_bad_options(cohort, tmp_path, capsys, options, told):
     assert told in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
+def test_nothing_to_do_leaves_nothing(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for given, told in ((tmp_path / "in", "no CT in"), (tmp_path / "none", "does not exist"), ("", "empty")):
+        assert main(["batch", str(given), "-o", str(tmp_path / "out"), "-q"]) == 2
+        assert told in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
     (tmp_path / "mine.txt").write_text("x")
     with pytest.raises(OutputError, match="not empty"):
@@ -150,7 +189,7 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path):
 def test_a_journal_survives_odd_lines(tmp_path):
     (tmp_path / JOURNAL).write_bytes(b'{"case": "a", "status": "done"}\nnull\n[1]\n\xff\n{"case": "b", "status": "fai')
     journal = Journal(tmp_path)
-    assert list(journal.rows) == ["a"] and not journal.done("a")
+    assert list(journal.rows) == ["a"] and journal.row_of("a", "") is None
     journal.add({"case": "b", "status": "failed", "reason": "x"})
     assert Journal(tmp_path).rows["b"]["reason"] == "x"
 

@@ -8,6 +8,7 @@ import subprocess
 import numpy as np
 import pydicom
 import pytest
+from pydicom import config
 
 import oarseg.dicom.save as save_module
 from oarseg.dicom import Segment, read_ct, write_seg
@@ -81,6 +82,22 @@ def test_says_what_and_of_whom(highdicom, volume, tmp_path):
     assert mandible.SegmentAlgorithmType == "AUTOMATIC" and mandible.SegmentAlgorithmName == "oarseg"
     (series,) = seg.ReferencedSeriesSequence
     assert series.SeriesInstanceUID == volume.series_uid
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [{"SpecificCharacterSet": ["", "ISO 2022 IR 87"]}, {"SpecificCharacterSet": ""}, {"PatientSex": "U"},
+     {"StudyDate": "2020-01-01", "StudyTime": "99:99"}, {"PatientBirthDate": "unknown"}],
+)  # fmt: skip
+def test_takes_the_tags_that_real_cts_have(highdicom, ct, tmp_path, tags):
+    volume = read_ct(ct().write(tmp_path / "ct"))
+    with config.disable_value_validation():
+        for keyword, value in tags.items():
+            setattr(volume.header, keyword, value)
+        write_seg(tmp_path / "seg.dcm", volume, painted(volume), segments("mandible"))
+        seg = pydicom.dcmread(tmp_path / "seg.dcm")
+        for keyword in tags:
+            assert (seg[keyword].value or "") == volume.header[keyword].value
 
 
 def test_dciodvfy_finds_no_error(highdicom, volume, tmp_path):

@@ -53,6 +53,7 @@ def report(label: np.ndarray, affine: np.ndarray, **changed: object) -> dict:
         "input": {"kind": "DICOM", "axes": "slices, rows, columns", "size_voxels": [1, 2, 3], "spacing_mm": [3, 1, 1]},
         "seconds": {"read": 0.25},
         "device": "cpu",
+        "engine": {"name": "openvino", "precision": "int8", "networks": "models/compressed", "list_sha256": "ef56"},
         "weights": {"bundle": "hn_ct_two_stage", "sha256": "ab12"},
         "files": {"rtstruct.dcm": "cd34"},
         "versions": {"oarseg": "9.9"},
@@ -68,7 +69,8 @@ def page(axcodes: str = "LPS", **changed: object) -> str:
 def test_says_what_a_reader_needs():
     text = page(warnings=["left eye: looks odd"])
     for told in ("research use only", "not a medical device", "keep it as such", "left eye: looks odd", "ab12", "cd34",
-                 "oarseg 9.9", "not found: stage 1 did not find it", "9.2 to 54.1", "Medbery"):  # fmt: skip
+                 "ef56", "int8", "oarseg 9.9", "not found: stage 1 did not find it", "9.2 to 54.1",
+                 "Medbery"):  # fmt: skip
         assert told in text, told
     eye = re.search(r"<tr>.*?Eye_L.*?</tr>", text).group()
     assert ">1.3<" in eye and "4 to 13" in eye and "outside the usual range" in eye and "5 to 7.7" in eye

@@ -79,7 +79,8 @@ def test_an_organ_at_the_edge_is_noticed():
 def report(label: np.ndarray) -> dict:
     """A report about ``label`` by stand-ins for the pipeline and the image."""
     weights = {"file": "model.pt", "sha256": "ab", "bundle": "hn_ct_two_stage", "version": "0"}
-    pipeline = SimpleNamespace(site=SITE, device="cpu", weights=weights)
+    computed = {"name": "torch", "precision": "fp32", "networks": "models/model.pt"}
+    pipeline = SimpleNamespace(computed=computed, site=SITE, device="cpu", weights=weights)
     image = SimpleNamespace(hu=np.zeros((10, 20, 30)), affine=DICOM, kind="DICOM", series="0123", warnings=("odd",))
     found = SimpleNamespace(
         missing={"brainstem": "stage 1 did not find it"}, warnings=["large"], measures=measure(label, DICOM, SITE)
