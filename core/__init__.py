@@ -35,6 +35,7 @@ _SUBPACKAGES = {
     "evaluation",
     "inference",
     "networks",
+    "node",
     "sites",
     "training",
     "transforms",

@@ -1,0 +1,150 @@
+"""Sending: one thread a destination, so that one that is down holds up no other. C-STORE, tried again until it works.
+
+An object's UIDs are on disk before its first try. A crash between sending and noting it sends the same object again,
+which a destination knows by its SOPInstanceUID.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import sqlite3
+import threading
+import time
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+from pynetdicom import AE
+from pynetdicom.association import Association
+
+from oarseg.node.config import Config, Destination
+from oarseg.node.dead_letter import bury
+from oarseg.node.log import say, short
+from oarseg.node.metrics import Counters
+from oarseg.node.server import client_context
+from oarseg.node.spool import Spool
+from oarseg.node.state import Result, Sending
+
+CONNECT_SECONDS, ANSWER_SECONDS = 10, 60
+WITHOUT_ROOM_SECONDS = 10.0
+# The warnings of C-STORE: the object was stored, with something altered.
+STORED = (0x0000, 0xB000, 0xB006, 0xB007)
+
+
+class NotSent(Exception):
+    """A try that failed; its text says why, in the node's own words."""
+
+
+class Sender(threading.Thread):
+    """Sends to one destination, until it is stopped."""
+
+    def __init__(self, config: Config, spool: Spool, counters: Counters, place: Destination) -> None:
+        super().__init__(name=f"sender {place.name}", daemon=True)
+        self.config, self.spool, self.counters, self.place = config, spool, counters, place
+        self.wake, self.stopping = threading.Event(), threading.Event()
+
+    def run(self) -> None:
+        """Until ``stopping``; what is under way is finished."""
+        while not self.stopping.is_set():
+            self.wake.clear()
+            try:
+                sending = self.spool.state.due(self.place.name, time.time())
+                if sending is None:
+                    self.wake.wait(0.5)
+                else:
+                    self._do(sending)
+            except (OSError, sqlite3.Error) as error:
+                say("the spool cannot be written", logging.ERROR, reason=type(error).__name__)
+                self.stopping.wait(WITHOUT_ROOM_SECONDS)
+
+    def stop(self) -> None:
+        """After the try under way."""
+        self.stopping.set()
+        self.wake.set()
+
+    def _do(self, sending: Sending) -> None:
+        told = {"series": short(sending.series), "job": sending.job, "destination": self.place.name}
+        results = self.spool.state.results(sending.job)
+        try:
+            self._send(sending, results)
+        except NotSent as error:
+            self._again(sending, str(error), told)
+        except Exception as error:  # noqa: BLE001 - whatever a peer does, other results must go on
+            self._again(sending, f"unexpected {type(error).__name__}", told)
+        else:
+            self.spool.state.sent(sending.job, self.place.name)
+            bury(self.spool, sending.job)
+            say("sent", **told, objects=len(results), attempt=sending.attempts + 1)
+
+    def _again(self, sending: Sending, reason: str, told: dict) -> None:
+        """Each wait is twice the one before."""
+        self.counters.add("send_failures")
+        rules, now = self.config.delivery, time.time()
+        if now - sending.since >= rules.give_up_hours * 3600:
+            reason = f"{reason}; given up after {sending.attempts + 1} tries in {rules.give_up_hours:g} hours"
+            self.counters.add("deliveries_given_up")
+            self.spool.state.give_up(sending.job, self.place.name, reason)
+            bury(self.spool, sending.job)
+            return
+        wait = min(rules.longest_retry_seconds, rules.first_retry_seconds * 2.0 ** min(sending.attempts, 60))
+        self.spool.state.not_sent(sending.job, self.place.name, reason, now + wait)
+        say("not sent", logging.WARNING, **told, reason=reason, attempt=sending.attempts + 1, wait=wait)
+
+    def _send(self, sending: Sending, results: list[Result]) -> None:
+        assoc = associate(self.config, self.place, results)
+        try:
+            for result in results:
+                self._store(assoc, sending, result)
+                self.counters.add("objects_sent")
+        except BaseException:
+            assoc.abort()
+            raise
+        assoc.release()
+
+    def _store(self, assoc: Association, sending: Sending, result: Result) -> None:
+        dataset = pydicom.dcmread(self.spool.results(sending.job) / result.file)
+        syntaxes = {c.transfer_syntax[0] for c in assoc.accepted_contexts if c.abstract_syntax == result.sop_class}
+        if not syntaxes:
+            raise NotSent(f"it takes no {result.file}")
+        if dataset.file_meta.TransferSyntaxUID not in syntaxes:
+            dataset = _encoded(dataset, min(syntaxes))
+        status = assoc.send_c_store(dataset).get("Status")
+        if status is None:
+            raise NotSent("it did not answer, or ended the association")
+        if status not in STORED:
+            raise NotSent(f"it refused {result.file} with status {status:04X}")
+
+
+def _encoded(dataset: Dataset, syntax: UID) -> Dataset:
+    """The same object, encoded as the destination takes it."""
+    dataset.file_meta.TransferSyntaxUID = syntax
+    encoded = io.BytesIO()
+    pydicom.dcmwrite(encoded, dataset, implicit_vr=syntax.is_implicit_VR, little_endian=True, enforce_file_format=True)
+    encoded.seek(0)
+    return pydicom.dcmread(encoded)
+
+
+def associate(config: Config, place: Destination, results: list[Result]) -> Association:
+    """An association that offers the results' classes. Raises NotSent."""
+    ae = AE(config.node.ae_title)
+    ae.connection_timeout, ae.acse_timeout = CONNECT_SECONDS, ANSWER_SECONDS
+    ae.dimse_timeout = ae.network_timeout = ANSWER_SECONDS
+    for kind in sorted({result.sop_class for result in results}):
+        for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
+            ae.add_requested_context(kind, syntax)
+    tls = (client_context(config.tls), place.host) if place.tls else None
+    try:
+        assoc = ae.associate(place.host, place.port, ae_title=place.ae_title, tls_args=tls)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise NotSent(f"no connection ({type(error).__name__})") from error
+    if assoc.is_established:
+        return assoc
+    raise NotSent("it rejected the association" if assoc.is_rejected else "no connection")
+
+
+def give_up_strangers(config: Config, spool: Spool) -> None:
+    """What was on its way to a destination that the settings no longer name."""
+    for job, name in spool.state.strangers([place.name for place in config.destinations]):
+        spool.state.give_up(job, name, "the destination is no longer in the settings")
+        bury(spool, job)

@@ -1,0 +1,228 @@
+"""C-ECHO and C-STORE of CT images: into the spool as they come, and acknowledged once they are on the disk."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+import time
+import warnings
+from typing import Any
+
+import pydicom
+from pydicom.dataset import Dataset
+from pydicom.pixels import get_decoder
+from pydicom.uid import (
+    JPEG2000,
+    UID,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    HTJ2KLossless,
+    HTJ2KLosslessRPCL,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLossless,
+    JPEGLosslessSV1,
+    JPEGLSLossless,
+    JPEGLSNearLossless,
+    RLELossless,
+)
+from pynetdicom import AE, evt
+from pynetdicom.sop_class import CTImageStorage, Verification
+
+from oarseg.node.config import MIB, Config
+from oarseg.node.log import say, short
+from oarseg.node.metrics import Counters
+from oarseg.node.server import Server, server_context
+from oarseg.node.spool import Refused, Spool, hashed
+
+PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
+COMPRESSED = (
+    JPEGLosslessSV1, JPEGLossless, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless, HTJ2KLosslessRPCL, RLELossless,
+    JPEG2000, JPEGLSNearLossless,
+)  # fmt: skip
+SUCCESS, OUT_OF_RESOURCES, MISMATCH, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000
+# Told to peers. What claims to be much longer is no PDU of a peer that listens.
+LONGEST_PDU = 128 << 10
+PDU_ABORT_FACTOR = 8
+# A message is received whole before it can be refused; one that goes on for this many limits ends its association.
+ABORT_FACTOR = 2
+_TAGS = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"]
+LONGEST_UID = 64
+
+
+def accepted_syntaxes() -> list[UID]:
+    """Transfer syntaxes of which the pixels can be decoded here; others are negotiated away."""
+    return [*PLAIN, *(syntax for syntax in COMPRESSED if get_decoder(syntax).is_available)]
+
+
+class Receiver:
+    """The SCP. ``start`` listens; ``done`` tells which series have come whole."""
+
+    def __init__(self, config: Config, spool: Spool, counters: Counters) -> None:
+        self.config, self.spool, self.counters = config, spool, counters
+        self._lock = threading.RLock()
+        # Of each association that is open, the series it brought; of each series, when its last association ended.
+        self._open: dict[Any, set[str]] = {}
+        self._ended: dict[str, float] = {}
+        self._server: Server | None = None
+        self._ae = self._entity()
+
+    def _entity(self) -> AE:
+        limits = self.config.limits
+        ae = AE(self.config.node.ae_title)
+        ae.maximum_associations = limits.associations
+        ae.network_timeout = ae.acse_timeout = ae.dimse_timeout = limits.idle_seconds
+        ae.maximum_pdu_size = LONGEST_PDU
+        ae.require_called_aet = True
+        ae.require_calling_aet = [] if "*" in self.config.allow.ae_titles else list(self.config.allow.ae_titles)
+        ae.add_supported_context(Verification)
+        ae.add_supported_context(CTImageStorage, accepted_syntaxes())
+        return ae
+
+    def start(self) -> None:
+        """Listen, in threads of its own. Raises OSError where the port cannot be had, ConfigError (TLS)."""
+        node, limits = self.config.node, self.config.limits
+        handlers = [
+            (evt.EVT_C_ECHO, self._on_echo), (evt.EVT_C_STORE, self._on_store), (evt.EVT_PDU_RECV, self._on_pdu),
+            (evt.EVT_REJECTED, self._on_rejected), (evt.EVT_ACCEPTED, self._on_accepted),
+            (evt.EVT_CONN_OPEN, _bound_messages), (evt.EVT_CONN_CLOSE, self._on_end),
+        ]  # fmt: skip
+        self._server = self._ae.make_server(
+            (node.address, node.port), ssl_context=server_context(self.config.tls), evt_handlers=handlers,
+            server_class=Server, peers=self.config.allow.peers, connections=limits.associations,
+            idle_seconds=limits.idle_seconds, tell=self._on_turned_away,
+        )  # fmt: skip
+        self._ae._servers.append(self._server)
+        threading.Thread(target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True).start()
+
+    def stop(self) -> None:
+        """Listen no longer, and end every association; what was acknowledged is kept."""
+        if self._server:
+            # What is not yet an association ends with its thread.
+            for assoc in self._server.active_associations:
+                if assoc.is_established:
+                    assoc.abort()
+            self._server.shutdown()
+            self._server = None
+
+    def open_associations(self) -> int:
+        """Associations open now."""
+        return len(self._server.active_associations) if self._server else 0
+
+    def done(self) -> list[str]:
+        """Series whose associations have ended, and to which nothing has come for the quiet time."""
+        now, quiet = time.time(), self.config.node.quiet_seconds
+        with self._lock:
+            self._open = {assoc: held for assoc, held in self._open.items() if assoc.is_alive()}
+            busy = set().union(*self._open.values())
+            pending = self.spool.state.pending()
+            self._ended = {key: when for key, when in self._ended.items() if key in dict(pending)}
+            # A clock that was set back must not make a series wait.
+            return [
+                key
+                for key, received in pending
+                if key not in busy and not 0 <= now - max(received, self._ended.get(key, 0.0)) < quiet
+            ]
+
+    def finish(self) -> list[tuple[str, str]]:
+        """Complete the series that are done. Returns each, and what that means (see ``State.complete``)."""
+        # Held, so that no instance is registered between the two.
+        with self._lock:
+            return [(series, self.spool.state.complete(series)) for series in self.done()]
+
+    def _on_echo(self, event: evt.Event) -> int:
+        self.counters.add("echoes")
+        return SUCCESS
+
+    def _on_store(self, event: evt.Event) -> Dataset:
+        try:
+            content = event.encoded_dataset()
+            series, instance = _identity(event, content)
+            with self._lock:
+                self._open.setdefault(event.assoc, set()).add(hashed(series))
+            new = self.spool.store(series, instance, content)
+        except _Unfit as error:
+            return self._refuse(error.status, str(error))
+        except Refused as error:
+            return self._refuse(OUT_OF_RESOURCES, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever it is, the sender must know that it was not kept
+            return self._refuse(NOT_UNDERSTOOD, f"unexpected {type(error).__name__}")
+        self.counters.add("instances_stored" if new else "instances_known")
+        self.counters.add("bytes_received", len(content))
+        answer = Dataset()
+        answer.Status = SUCCESS
+        return answer
+
+    def _refuse(self, status: int, reason: str) -> Dataset:
+        self.counters.add("instances_refused")
+        say("instance refused", logging.WARNING, reason=reason, status=f"{status:04X}")
+        answer = Dataset()
+        answer.Status = status
+        answer.ErrorComment = reason[:64]
+        return answer
+
+    def _on_pdu(self, event: evt.Event) -> None:
+        """A message without end would fill the memory."""
+        message = event.assoc.dimse.message
+        if message is None or message.data_set is None:
+            return
+        if message.data_set.tell() > ABORT_FACTOR * self.config.limits.instance_mib * MIB:
+            self.counters.add("associations_aborted")
+            say("association aborted", logging.WARNING, reason="a message far larger than instance_mib")
+            message.data_set.truncate(0)
+            event.assoc.abort()
+
+    def _on_accepted(self, event: evt.Event) -> None:
+        self.counters.add("associations_accepted")
+
+    def _on_rejected(self, event: evt.Event) -> None:
+        self.counters.add("associations_rejected")
+        say("association rejected", logging.WARNING, reason="AE title not allowed, or too many associations")
+
+    def _on_turned_away(self, why: str) -> None:
+        self.counters.add("connections_closed")
+        say("connection closed", logging.WARNING, reason=why)
+
+    def _on_end(self, event: evt.Event) -> None:
+        with self._lock:
+            for series in self._open.pop(event.assoc, ()):
+                self._ended[series] = time.time()
+                say("association ended", series=short(series))
+
+
+def _bound_messages(event: evt.Event) -> None:
+    """pynetdicom would read as many bytes as a PDU claims to have, up to 4 GiB."""
+    connection = event.assoc.dul.socket
+    whole = connection.recv
+
+    def bounded(count: int) -> bytearray:
+        if count > PDU_ABORT_FACTOR * LONGEST_PDU:
+            raise OSError("the PDU is too long")
+        return whole(count)
+
+    connection.recv = bounded
+
+
+class _Unfit(Exception):
+    """An object that is not what it says it is."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+def _identity(event: evt.Event, content: bytes) -> tuple[str, str]:
+    """UIDs of series and instance. Raises _Unfit."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=_TAGS)
+            series, instance, kind = (str(found.get(tag) or "") for tag in reversed(_TAGS))
+    except Exception as error:  # noqa: BLE001 - a damaged object makes pydicom raise nearly anything
+        raise _Unfit(NOT_UNDERSTOOD, "the object cannot be read") from error
+    if not 0 < len(series) <= LONGEST_UID or not 0 < len(instance) <= LONGEST_UID:
+        raise _Unfit(NOT_UNDERSTOOD, "no SeriesInstanceUID or SOPInstanceUID")
+    if kind != CTImageStorage or instance != event.request.AffectedSOPInstanceUID:
+        raise _Unfit(MISMATCH, "the object is not the one announced")
+    return series, instance

@@ -1,0 +1,229 @@
+"""The spool: a folder that holds what was received and not yet done with. A crash at any moment loses nothing of it.
+
+    node.db                         state (see oarseg.node.state)
+    series/<series>/<instance>.dcm  as received
+    results/<job>/                  what was contoured and is to be sent
+    dead-letter/<series>/           reason.json, and a link to the images
+    work/<job>/, incoming/          under way; removed at the start
+
+An instance is written to ``incoming``, flushed to the disk, renamed to its place, its folder flushed, its row
+committed, and only then acknowledged. Names are SHA-256 of UIDs, so nothing that a peer sends becomes part of a path.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import sqlite3
+import threading
+import uuid
+from pathlib import Path
+
+from oarseg.errors import ConfigError, OarsegError, OutputError
+from oarseg.node.config import GIB, MIB, Limits
+from oarseg.node.state import State
+
+try:
+    import fcntl
+except ImportError:  # Windows: two nodes on one spool are then not noticed.
+    fcntl = None  # type: ignore[assignment]
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+# Hex digits of a SHA-256 that name a series where it is told, as report.json does.
+SHORT = 16
+
+
+class Refused(OarsegError):
+    """An instance that is not taken, and is not lost: the sender still has it."""
+
+
+def hashed(uid: str) -> str:
+    """Hex SHA-256 of a UID."""
+    return hashlib.sha256(uid.encode()).hexdigest()
+
+
+class Spool:
+    """The spool at ``root``, made where it is missing. Raises OutputError (not writable) or ConfigError (in use)."""
+
+    def __init__(self, root: Path, limits: Limits) -> None:
+        self.root, self.limits = root, limits
+        self.lock = threading.RLock()
+        try:
+            for name in ("series", "results", "dead-letter", "work", "incoming"):
+                (root / name).mkdir(parents=True, exist_ok=True)
+            self._claim = _claimed(root)
+            self.state = State(root / "node.db")
+            self._sweep()
+        except (OSError, sqlite3.Error) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise OutputError(f"spool {root} cannot be used ({reason}); give a folder that can be written") from error
+        self._bytes = self.state.spool_bytes()
+
+    def close(self) -> None:
+        """Let another node have it."""
+        self.state.close()
+        self._claim.close()
+
+    @property
+    def bytes(self) -> int:
+        """Of all instances on disk."""
+        return self._bytes
+
+    def free(self) -> int:
+        """Bytes free on the disk."""
+        return shutil.disk_usage(self.root).free
+
+    def store(self, series_uid: str, instance_uid: str, content: bytes) -> bool:
+        """Keep an instance for good; False where it is here already. Raises Refused; then nothing is left of it."""
+        series, instance = hashed(series_uid), hashed(instance_uid)
+        try:
+            with self.lock:
+                if self.state.is_here(series, instance):
+                    self.state.touch(series)
+                    return False
+                self._check_room(series, len(content))
+            partial = self._write(content)
+            # Together, so that retention never deletes a file between its renaming and its row.
+            with self.lock:
+                try:
+                    self._place(partial, series, instance)
+                    self.state.add_instance(series, instance, len(content))
+                    self._bytes += len(content)
+                finally:
+                    partial.unlink(missing_ok=True)
+        except (OSError, sqlite3.Error) as error:
+            room = getattr(error, "errno", None) in NO_ROOM or "full" in str(error)
+            raise Refused("no space left on the disk" if room else "the spool cannot be written") from error
+        return True
+
+    def _check_room(self, series: str, size: int) -> None:
+        limits = self.limits
+        if size > limits.instance_mib * MIB:
+            raise Refused(f"the instance is larger than {limits.instance_mib:g} MiB")
+        if self.state.count(series) >= limits.series_instances:
+            raise Refused(f"the series has more than {limits.series_instances} instances")
+        if self._bytes + size > limits.spool_gib * GIB:
+            raise Refused("the spool is full")
+        if self.free() - size < limits.free_gib * GIB:
+            raise Refused("too little space left on the disk")
+
+    def _write(self, content: bytes) -> Path:
+        partial = self.root / "incoming" / uuid.uuid4().hex
+        try:
+            with open(partial, "xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            partial.unlink(missing_ok=True)
+            raise
+        return partial
+
+    def _place(self, partial: Path, series: str, instance: str) -> None:
+        folder = self.root / "series" / series
+        if not folder.is_dir():
+            folder.mkdir()
+            flush_folder(folder.parent)
+        partial.replace(folder / f"{instance}.dcm")
+        flush_folder(folder)
+
+    def lay_out(self, job: int, series: str) -> Path:
+        """A new folder of a job with links to the images it is of, which later ones do not enter."""
+        work = self.root / "work" / str(job)
+        shutil.rmtree(work, ignore_errors=True)
+        (work / "ct").mkdir(parents=True)
+        for name in self.state.instances(series):
+            source, link = self.root / "series" / series / f"{name}.dcm", work / "ct" / f"{name}.dcm"
+            try:
+                os.link(source, link)
+            except OSError as error:  # a disk without hard links
+                if error.errno in NO_ROOM:
+                    raise
+                shutil.copyfile(source, link)
+        return work
+
+    def keep_results(self, job: int, files: list[Path]) -> Path:
+        """Move a job's results to their place, on disk when this returns."""
+        place, staged = self.results(job), self.root / "work" / f"{job}.results"
+        shutil.rmtree(staged, ignore_errors=True)
+        shutil.rmtree(place, ignore_errors=True)
+        staged.mkdir()
+        for path in files:
+            path.replace(staged / path.name)
+            _flush_file(staged / path.name)
+        flush_folder(staged)
+        staged.replace(place)
+        flush_folder(place.parent)
+        return place
+
+    def results(self, job: int) -> Path:
+        """Where a job's results are."""
+        return self.root / "results" / str(job)
+
+    def drop_results(self, job: int) -> None:
+        """Delete a job's results."""
+        self.state.clear_job(job)
+        shutil.rmtree(self.results(job), ignore_errors=True)
+
+    def drop_series(self, series: str) -> None:
+        """Delete a series's images, unless something is going on with it."""
+        with self.lock:
+            if self.state.busy(series):
+                return
+            self.state.clear_series(series)
+            shutil.rmtree(self.root / "series" / series, ignore_errors=True)
+            self._bytes = self.state.spool_bytes()
+
+    def drop_work(self, job: int) -> None:
+        """Delete what a job left under way."""
+        shutil.rmtree(self.root / "work" / str(job), ignore_errors=True)
+
+    def _sweep(self) -> None:
+        """Remove what an earlier run had begun: none of it was acknowledged, or it can be made again."""
+        for name in ("work", "incoming"):
+            for path in (self.root / name).iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        known = self.state.all_here()
+        for folder in (self.root / "series").iterdir():
+            for path in folder.iterdir():
+                if (folder.name, path.stem) not in known:
+                    path.unlink()
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        kept = {str(job.id) for job in self.state.jobs("sending", "delivered", "undelivered") if not job.cleared}
+        for path in (self.root / "results").iterdir():
+            if path.name not in kept:
+                shutil.rmtree(path)
+
+
+def flush_folder(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _flush_file(path: Path) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def _claimed(root: Path):
+    """An open file that is locked as long as the node lives."""
+    file = open(root / "lock", "ab")  # noqa: SIM115 - closed by the spool
+    if fcntl:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            raise ConfigError(f"spool {root} is in use by another node; end it, or give another folder") from error
+    return file

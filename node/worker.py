@@ -1,0 +1,137 @@
+"""The worker: one thread with the networks loaded once, and one series after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pydicom
+
+from oarseg.errors import OarsegError, OutputError
+from oarseg.inference.outputs import RTSTRUCT, SEG
+from oarseg.node.config import Config
+from oarseg.node.dead_letter import bury
+from oarseg.node.log import say, short
+from oarseg.node.metrics import Counters
+from oarseg.node.spool import NO_ROOM, Spool
+from oarseg.node.state import FAILED, SEGMENTING, WAITING, Job, Result
+from oarseg.text import printable
+
+# Contours a folder of images into another folder; raises OarsegError.
+Segmenter = Callable[[Path, Path], object]
+FILES = {"rtstruct": RTSTRUCT, "seg": SEG}
+# Of a series at which the process ended: by a kill, or because of the series itself, such as for want of memory.
+TRIES = 10
+WITHOUT_ROOM_SECONDS = 30.0
+
+
+class Worker(threading.Thread):
+    """Contours what is waiting, until it is stopped."""
+
+    def __init__(self, config: Config, spool: Spool, counters: Counters, segmenter: Segmenter) -> None:
+        super().__init__(name="worker", daemon=True)
+        self.config, self.spool, self.counters, self.segmenter = config, spool, counters, segmenter
+        self.wake, self.stopping = threading.Event(), threading.Event()
+        self.contoured = threading.Event()
+
+    def run(self) -> None:
+        """Until ``stopping``; what is under way is finished."""
+        while not self.stopping.is_set():
+            self.wake.clear()
+            try:
+                job = self.spool.state.next_job()
+                if job is None:
+                    self.wake.wait(1.0)
+                else:
+                    self._do(job)
+            except (OSError, sqlite3.Error) as error:
+                say("the spool cannot be written", logging.ERROR, reason=type(error).__name__)
+                self.stopping.wait(WITHOUT_ROOM_SECONDS)
+                with contextlib.suppress(OSError, sqlite3.Error):
+                    recover(self.spool)
+
+    def stop(self) -> None:
+        """After the series under way."""
+        self.stopping.set()
+        self.wake.set()
+
+    def _do(self, job: Job) -> None:
+        name, began = short(job.series), time.monotonic()
+        say("segmenting", series=name, job=job.id, attempt=job.attempts)
+        try:
+            work = self.spool.lay_out(job.id, job.series)
+            self.segmenter(work / "ct", work / "out")
+            results = self._keep(job, work / "out")
+        except (OSError, OutputError) as error:
+            self._without_room(job, error) if _no_room(error) else self._fail(job, _words(error))
+            return
+        except Exception as error:  # noqa: BLE001 - one odd series must not end the node
+            self._fail(job, _words(error))
+            return
+        finally:
+            self.spool.drop_work(job.id)
+        self.spool.state.contoured(job.id, results, [place.name for place in self.config.destinations])
+        seconds = time.monotonic() - began
+        self.counters.add("series_contoured")
+        self.counters.add("segment_seconds", seconds)
+        say("segmented", series=name, job=job.id, seconds=round(seconds, 3), objects=len(results))
+        self.contoured.set()
+
+    def _keep(self, job: Job, out: Path) -> list[Result]:
+        """The files to be sent, with the UIDs that they keep however often they are sent."""
+        files = [out / FILES[wanted] for wanted in self.config.segment.formats]
+        if missing := [path.name for path in files if not path.is_file()]:
+            raise OarsegError(f"no {missing[0]} was made: no organ was found, or the CT has no FrameOfReferenceUID")
+        place = self.spool.keep_results(job.id, files)
+        return [_result(place / path.name) for path in files]
+
+    def _fail(self, job: Job, reason: str) -> None:
+        self.spool.state.set_job(job.id, FAILED, reason)
+        bury(self.spool, job.id)
+        self.counters.add("series_failed")
+
+    def _without_room(self, job: Job, error: Exception) -> None:
+        """A full disk is not the series's fault."""
+        say("no space left; trying again later", logging.ERROR, series=short(job.series), job=job.id)
+        self.spool.state.uncount(job.id)
+        self.stopping.wait(WITHOUT_ROOM_SECONDS)
+
+
+def recover(spool: Spool) -> None:
+    """Jobs at which an earlier run ended go back to waiting, or after ``TRIES`` times to the dead letters."""
+    for job in spool.state.jobs(SEGMENTING):
+        if job.attempts >= TRIES:
+            spool.state.set_job(job.id, FAILED, f"the node ended {job.attempts} times while contouring it")
+            bury(spool, job.id)
+        else:
+            spool.state.set_job(job.id, WAITING)
+
+
+def make_segmenter(config: Config) -> Segmenter:
+    """With the networks loaded. Raises WeightsError or ConfigError."""
+    from oarseg import Pipeline, segment
+
+    chosen = config.segment
+    pipeline = Pipeline(chosen.bundle, chosen.device, list(chosen.organs) or None, chosen.engine)
+    return lambda ct, out: segment(ct, out, formats=list(chosen.formats), pipeline=pipeline)
+
+
+def _result(path: Path) -> Result:
+    found = pydicom.dcmread(path, specific_tags=["SOPClassUID", "SOPInstanceUID"], stop_before_pixels=True)
+    return Result(path.name, str(found.SOPClassUID), str(found.SOPInstanceUID))
+
+
+def _no_room(error: BaseException) -> bool:
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(cause, OSError) and cause.errno in NO_ROOM
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OarsegError):
+        return printable(f"{type(error).__name__}: {error}")
+    return printable(f"unexpected error: {type(error).__name__}: {' '.join(str(error).split())[:300]}")

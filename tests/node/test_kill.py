@@ -1,0 +1,63 @@
+"""``oarseg serve`` as a process with the real networks, killed while it receives, contours and sends."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("pynetdicom", reason="needs pynetdicom: pip install 'oarseg[node]'")
+
+FILE = Path(__file__).resolve().parents[2] / "benchmarks/node_bench.py"
+
+
+@pytest.fixture
+def bench():
+    spec = importlib.util.spec_from_file_location("node_bench", FILE)
+    module = importlib.util.module_from_spec(spec)
+    # Its dataclass looks itself up there.
+    sys.modules["node_bench"] = module
+    spec.loader.exec_module(module)
+    with module.running() as made:
+        made.module = module
+        yield made
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_kill_9_loses_nothing_and_repeats_nothing(bench):
+    slices, wait_for = bench.module.new_ct(), bench.module.wait_for
+    sender = threading.Thread(target=bench.send, args=(slices,))
+    sender.start()
+    wait_for(lambda: len(bench.acked.get(slices[0].SeriesInstanceUID, ())) >= 40, 30)
+    bench.kill()
+    sender.join()
+    acknowledged = len(bench.acked[slices[0].SeriesInstanceUID])
+    assert 40 <= acknowledged < len(slices)
+    # What was acknowledged is not sent again.
+    bench.start()
+    assert set(bench.send(bench.missing(slices))) == {0}
+    wait_for(lambda: "segmenting" in bench.states(), 30)
+    time.sleep(0.3)
+    bench.kill()
+    assert bench.states() == ["segmenting"] and not bench.got
+    bench.hold = 3.0
+    bench.start()
+    wait_for(lambda: bench.got, 60)
+    bench.kill()
+    bench.hold = 0.0
+    assert bench.states() == ["sending"]
+    bench.start()
+    bench.settle(1)
+    # Sent again, as the archive's answer never came: the same object, of all slices.
+    assert len(bench.got) == 2 and bench.got[0].SOPInstanceUID == bench.got[1].SOPInstanceUID
+    assert bench.module.references(bench.got[1]) == {one.SOPInstanceUID for one in slices}
+    assert bench.lost() == 0 and bench.repeated() == 0
+    # A request to end is obeyed; a new start finds nothing to do.
+    assert bench.end() == 0
+    bench.start()
+    time.sleep(1)
+    assert len(bench.got) == 2 and bench.states() == ["delivered"]

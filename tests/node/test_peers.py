@@ -1,0 +1,139 @@
+"""Peers that are not ours: DCMTK's tools, and Orthanc, which sends a study and gets its RTSTRUCT back."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+import pydicom
+import pytest
+
+pytest.importorskip("pynetdicom", reason="needs pynetdicom: pip install 'oarseg[node]'")
+
+import oarseg.demo
+from oarseg.node.worker import make_segmenter
+
+# DICOM SEG too where it can be written.
+SEG = ["seg"] if importlib.util.find_spec("highdicom") else []
+CT = Path(oarseg.demo.__file__).parent / "ct"
+
+
+def found(name: str) -> str | None:
+    """DCMTK's own: pynetdicom brings commands of the same names."""
+    for folder in os.environ.get("PATH", "").split(os.pathsep):
+        path = shutil.which(name, path=folder)
+        if path and b"dcmtk" in subprocess.run([path, "--version"], capture_output=True, check=False).stdout.lower():
+            return path
+    return None
+
+
+ECHOSCU, STORESCU, STORESCP = map(found, ("echoscu", "storescu", "storescp"))
+dcmtk = pytest.mark.skipif(not (ECHOSCU and STORESCU and STORESCP), reason="needs DCMTK: apt install dcmtk")
+
+
+def run(*command: object) -> subprocess.CompletedProcess:
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, check=False)
+
+
+@dcmtk
+def test_dcmtk_echoes_sends_and_receives(site, tools, tmp_path):
+    for n, one in enumerate(tools.ct_slices(5)):
+        (tmp_path / "ct").mkdir(exist_ok=True)
+        one.save_as(tmp_path / f"ct/{n}.dcm", enforce_file_format=True)
+    (tmp_path / "got").mkdir()
+    site.archive.stop()
+    node = site.start()
+    archive = subprocess.Popen([STORESCP, "-od", tmp_path / "got", "-aet", "PLANNING", str(site.archive.port)])
+    try:
+        assert run(ECHOSCU, "-aet", "SCANNER", "-aec", "OARSEG", "127.0.0.1", site.port).returncode == 0
+        assert run(ECHOSCU, "-aet", "STRANGER", "-aec", "OARSEG", "127.0.0.1", site.port).returncode != 0
+        sent = run(STORESCU, "-aet", "SCANNER", "-aec", "OARSEG", "+sd", "127.0.0.1", site.port, tmp_path / "ct")
+        assert sent.returncode == 0, sent.stderr
+        tools.wait_for(lambda: site.totals(node) == {"delivered": 1})
+        results = list((tmp_path / "got").iterdir())
+        assert len(results) == 1 and pydicom.dcmread(results[0], force=True).StructureSetLabel == "5"
+        # An association that is aborted after its last slice.
+        other = tools.ct_slices(4)
+        other[0].save_as(tmp_path / "one.dcm", enforce_file_format=True)
+        run(STORESCU, "--abort", "-aet", "SCANNER", "-aec", "OARSEG", "127.0.0.1", site.port, tmp_path / "one.dcm")
+        tools.wait_for(lambda: site.totals(node) == {"delivered": 1, "failed": 1})
+    finally:
+        archive.terminate()
+        archive.wait()
+
+
+class Orthanc:
+    """A process, its storage in ``folder``."""
+
+    def __init__(self, folder: Path, dicom: int, http: int, node: int) -> None:
+        self.url = f"http://127.0.0.1:{http}"
+        folder.mkdir()
+        settings = {
+            "Name": "test", "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "storage"),
+            "DicomAet": "ORTHANC", "DicomPort": dicom, "HttpPort": http, "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False, "DicomAlwaysAllowStore": True, "Plugins": [],
+            "DicomModalities": {"oarseg": ["OARSEG", "127.0.0.1", node]},
+        }  # fmt: skip
+        (folder / "orthanc.json").write_text(json.dumps(settings))
+        self.log = open(folder / "log", "wb")  # noqa: SIM115 - closed with the process
+        self.process = subprocess.Popen(
+            [shutil.which("Orthanc"), str(folder / "orthanc.json")], stdout=self.log, stderr=self.log
+        )
+
+    def ask(self, path: str, body: bytes | None = None):
+        request = urllib.request.Request(self.url + path, data=body)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read())
+
+    def ready(self) -> bool:
+        try:
+            return bool(self.ask("/system"))
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        self.process.terminate()
+        self.process.wait(20)
+        self.log.close()
+
+
+@pytest.mark.skipif(not shutil.which("Orthanc"), reason="needs Orthanc: apt install orthanc")
+def test_orthanc_gets_the_rtstruct_into_the_study_it_sent(site, tools, tmp_path):
+    dicom, http = tools.free_port(), tools.free_port()
+    place = {"name": "orthanc", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": dicom}
+    site.over = {
+        "destination": [place], "allow": {"ae_titles": ["ORTHANC"]}, "node": {"quiet_seconds": 1},
+        "segment": {"organs": ["mandible", "brainstem"], "device": "cpu", "formats": ["rtstruct", *SEG]},
+    }  # fmt: skip
+    site.segmenter = make_segmenter(site.config())
+    node = site.start()
+    orthanc = Orthanc(tmp_path / "orthanc", dicom, http, site.port)
+    try:
+        tools.wait_for(orthanc.ready)
+        for path in sorted(CT.glob("*.dcm")):
+            study = orthanc.ask("/instances", path.read_bytes())["ParentStudy"]
+        orthanc.ask("/modalities/oarseg/store", study.encode())
+        tools.wait_for(lambda: site.totals(node) == {"delivered": 1}, 60)
+        assert orthanc.ask("/studies") == [study]
+        series = {row["MainDicomTags"]["Modality"]: row for row in orthanc.ask(f"/studies/{study}/series")}
+        assert set(series) == {"CT", "RTSTRUCT", *(name.upper() for name in SEG)}
+        assert [len(series[kind]["Instances"]) for kind in sorted(series)] == [85] + [1] * (len(series) - 1)
+        tags = orthanc.ask(f"/instances/{series['RTSTRUCT']['Instances'][0]}/simplified-tags")
+        frame = tags["ReferencedFrameOfReferenceSequence"][0]
+        of_study = frame["RTReferencedStudySequence"][0]
+        of_series = of_study["RTReferencedSeriesSequence"][0]
+        assert of_series["SeriesInstanceUID"] == series["CT"]["MainDicomTags"]["SeriesInstanceUID"]
+        assert len(of_series["ContourImageSequence"]) == 85
+        assert {row["ROIName"] for row in tags["StructureSetROISequence"]} == {"Bone_Mandible", "Brainstem"}
+        # Nothing is left here of what was delivered.
+        tools.wait_for(lambda: node.spool.bytes == 0)
+        time.sleep(0.1)
+        assert node.counters.values["objects_sent"] == 1 + len(SEG)
+    finally:
+        orthanc.close()

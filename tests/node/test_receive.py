@@ -1,0 +1,274 @@
+"""What the node takes, what it refuses and how, and peers that misbehave."""
+
+from __future__ import annotations
+
+import io
+import os
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+
+import pydicom
+import pytest
+
+pytest.importorskip("pynetdicom", reason="needs pynetdicom: pip install 'oarseg[node]'")
+from pydicom.uid import (
+    CTImageStorage,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    MRImageStorage,
+    RLELossless,
+)
+from pynetdicom.sop_class import Verification
+
+from oarseg.node import receive
+from oarseg.node.spool import hashed
+
+
+def stored(site, one) -> bytes:
+    series, instance = hashed(one.SeriesInstanceUID), hashed(one.SOPInstanceUID)
+    return (site.folder / "spool/series" / series / f"{instance}.dcm").read_bytes()
+
+
+def test_echo(site):
+    site.start()
+    assoc = site.associate(contexts=[(Verification, [ImplicitVRLittleEndian])])
+    assert assoc.send_c_echo().Status == 0
+    assoc.release()
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEG2000Lossless, RLELossless])
+def test_instances_are_kept_as_they_came(site, tools, syntax):
+    site.over = {"node": {"quiet_seconds": 60}}
+    site.start()
+    one = tools.ct_slices(1)[0]
+    if syntax.is_compressed:
+        one.compress(syntax, generate_instance_uid=False)
+    elif syntax.is_implicit_VR:
+        written = io.BytesIO()
+        one.file_meta.TransferSyntaxUID = syntax
+        pydicom.dcmwrite(written, one, implicit_vr=True, little_endian=True, enforce_file_format=True)
+        one = pydicom.dcmread(io.BytesIO(written.getvalue()))
+    assoc = site.associate(contexts=[(CTImageStorage, [syntax])])
+    assert assoc.send_c_store(one).Status == 0
+    assoc.release()
+    kept = pydicom.dcmread(io.BytesIO(stored(site, one)))
+    assert kept.file_meta.TransferSyntaxUID == syntax and kept.PixelData == one.PixelData
+    assert kept.PatientName == tools.patient
+
+
+def test_what_cannot_be_read_here_is_not_negotiated(site):
+    site.start()
+    offered = [(MRImageStorage, [ExplicitVRLittleEndian]), (CTImageStorage, [DeflatedExplicitVRLittleEndian])]
+    assoc = site.associate(contexts=[*offered, (CTImageStorage, [ExplicitVRBigEndian])])
+    assert [c.abstract_syntax for c in assoc.accepted_contexts] == [CTImageStorage]
+    assert sorted(c.abstract_syntax for c in assoc.rejected_contexts) == [CTImageStorage, MRImageStorage]
+    assoc.release()
+
+
+@pytest.mark.parametrize("title, called", [("STRANGER", "OARSEG"), ("SCANNER", "ANOTHER")])
+def test_other_ae_titles_are_rejected(site, title, called):
+    node = site.start()
+    assoc = site.associate(title, called)
+    assert assoc.is_rejected and node.counters.values["associations_rejected"] == 1
+
+
+def test_any_ae_title_if_so_set(site, tools):
+    site.over = {"allow": {"ae_titles": ["*"]}}
+    site.start()
+    assert site.send(tools.ct_slices(1), "STRANGER") == [0]
+
+
+def test_other_addresses_are_not_let_in(site, tools):
+    site.over = {"allow": {"peers": ["192.0.2.0/24", "2001:db8::/32"]}}
+    node = site.start()
+    assert not site.associate().is_established
+    tools.wait_for(lambda: node.counters.values["connections_closed"] == 1)
+
+
+def test_limits_refuse_with_a_status_and_keep_what_was_taken(site, tools):
+    site.over = {"limits": {"free_gib": 0, "series_instances": 3, "instance_mib": 0.01}}
+    node = site.start()
+    big, slices = tools.ct_slices(1)[0], tools.ct_slices(5)
+    big.PixelData = bytes(20_000)
+    assoc = site.associate()
+    refused = assoc.send_c_store(big)
+    assert refused.Status == 0xA700 and "larger than 0.01 MiB" in refused.ErrorComment
+    assert [assoc.send_c_store(one).Status for one in slices] == [0, 0, 0, 0xA700, 0xA700]
+    assoc.release()
+    tools.wait_for(lambda: site.totals(node) == {"delivered": 1})
+    assert site.segmenter.calls == [3] and node.counters.values["instances_refused"] == 3
+
+
+def test_a_full_spool_refuses(site, tools):
+    site.over = {"limits": {"free_gib": 0, "spool_gib": 20_000 / (1 << 30)}, "node": {"quiet_seconds": 60}}
+    site.start()
+    assert site.send(tools.ct_slices(4)) == [0, 0, 0xA700, 0xA700]
+
+
+def test_a_message_without_end_ends_its_association(site, tools):
+    site.over = {"limits": {"free_gib": 0, "instance_mib": 0.1}}
+    node = site.start()
+    big = tools.ct_slices(1)[0]
+    big.PixelData = bytes(4 << 20)
+    assoc = site.associate()
+    assert assoc.send_c_store(big).get("Status") is None
+    assert node.counters.values["associations_aborted"] >= 1
+    assert site.send(tools.ct_slices(3)) == [0, 0, 0]
+    tools.wait_for(lambda: node.receiver.open_associations() == 0)
+
+
+def test_an_object_that_is_not_the_announced_one_is_refused(site, tools):
+    site.start()
+    from pynetdicom.dimse_primitives import C_STORE
+
+    one, other = tools.ct_slices(2)
+    del other.SeriesInstanceUID
+    assoc = site.associate()
+    assert assoc.send_c_store(other).Status == 0xC000
+    request = C_STORE()
+    request.MessageID, request.Priority = 7, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = CTImageStorage, other.SOPInstanceUID
+    request.DataSet = io.BytesIO(receive_bytes(one))
+    assoc._reactor_checkpoint.clear()
+    assoc.dimse.send_msg(request, assoc.accepted_contexts[0].context_id)
+    _, answer = assoc.dimse.get_msg(block=True)
+    assoc._reactor_checkpoint.set()
+    assert answer.Status == 0xA900
+    assoc.release()
+
+
+def receive_bytes(one) -> bytes:
+    from pynetdicom.dsutils import encode
+
+    return encode(one, False, True)
+
+
+def test_associations_beyond_the_limit_are_rejected_and_the_rest_served(site, tools):
+    site.over = {"limits": {"free_gib": 0, "associations": 3}}
+    node = site.start()
+    held = [site.associate() for _ in range(3)]
+    assert all(assoc.is_established for assoc in held)
+    more = site.associate()
+    assert more.is_rejected
+    for assoc in held:
+        assoc.release()
+    tools.wait_for(lambda: node.receiver.open_associations() == 0)
+    assert site.send(tools.ct_slices(3)) == [0] * 3
+
+
+GARBAGE = {
+    "noise": os.urandom(4096),
+    "http": b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+    "nothing": b"",
+    "a PDU of 4 GiB": struct.pack(">BBL", 4, 0, 0xFFFFFFFF) + bytes(100_000),
+    "a request cut short": struct.pack(">BBL", 1, 0, 500) + bytes(40),
+    "a request of zeros": struct.pack(">BBL", 1, 0, 200) + bytes(200),
+    "data without association": struct.pack(">BBL", 4, 0, 10) + bytes(10),
+}
+
+
+def test_garbage_on_the_port_disturbs_nobody(site, tools):
+    site.over = {"limits": {"free_gib": 0, "idle_seconds": 0.7}}
+    node, slices = site.start(), tools.ct_slices(4)
+    assoc = site.associate()
+    for n, bytes_ in enumerate(GARBAGE.values()):
+        sock = socket.create_connection(("127.0.0.1", site.port), timeout=10)
+        sock.sendall(bytes_)
+        if n < len(slices):
+            assert assoc.send_c_store(slices[n]).Status == 0
+        if n % 2:
+            sock.close()
+        else:
+            # A silent peer is let go by the node.
+            sock.settimeout(10)
+            try:
+                while sock.recv(4096):
+                    pass
+            except ConnectionResetError:
+                pass
+            sock.close()
+    if assoc.is_established:
+        assoc.release()
+    tools.wait_for(lambda: site.totals(node) == {"delivered": 1} and node.receiver.open_associations() == 0)
+    assert site.segmenter.calls == [4] and node._wrong() == []
+
+
+def test_a_slow_peer_holds_up_nobody(site, tools):
+    node = site.start()
+    slow = socket.create_connection(("127.0.0.1", site.port))
+    ended = threading.Event()
+
+    def drip():
+        for byte in struct.pack(">BBL", 1, 0, 500) + bytes(500):
+            if ended.is_set():
+                return
+            slow.send(bytes([byte]))
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=drip)
+    thread.start()
+    site.send(tools.ct_slices(3))
+    tools.wait_for(lambda: site.totals(node) == {"delivered": 1})
+    assert thread.is_alive()
+    ended.set()
+    thread.join()
+    slow.close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate for localhost, of itself, and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    command = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost "
+        "-addext subjectAltName=DNS:localhost,IP:127.0.0.1 -keyout node.key -out node.pem"
+    )
+    try:
+        subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("needs openssl")
+    return folder
+
+
+def test_tls_both_ways(site, tools, certificate):
+    files = {name: str(certificate / file) for name, file in
+             {"certificate": "node.pem", "key": "node.key", "authorities": "node.pem"}.items()}  # fmt: skip
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(files["certificate"], files["key"])
+    site.archive.stop()
+    site.archive.tls = server
+    site.archive.start()
+    place = site.settings()["destination"][0]
+    site.over = {"tls": files, "destination": [{**place, "tls": True}]}
+    node = site.start()
+    client = ssl.create_default_context(cafile=files["authorities"])
+    # A sender without a certificate, one without TLS, and one that waits within its handshake.
+    stuck = socket.create_connection(("127.0.0.1", site.port))
+    assert not site.associate(tls=(client, "localhost")).is_established
+    assert not site.associate().is_established
+    client.load_cert_chain(files["certificate"], files["key"])
+    assoc = site.associate(tls=(client, "localhost"))
+    assert assoc.is_established
+    assert [assoc.send_c_store(one).Status for one in tools.ct_slices(3)] == [0, 0, 0]
+    assoc.release()
+    tools.wait_for(lambda: site.totals(node) == {"delivered": 1})
+    assert len(site.archive.uids) == 1
+    stuck.close()
+
+
+def test_syntaxes_are_those_that_can_be_decoded(monkeypatch):
+    everything = receive.accepted_syntaxes()
+    assert JPEG2000Lossless in everything and DeflatedExplicitVRLittleEndian not in everything
+
+    class Missing:
+        is_available = False
+
+    monkeypatch.setattr(receive, "get_decoder", lambda uid: Missing)
+    assert receive.accepted_syntaxes() == list(receive.PLAIN)
