@@ -160,8 +160,8 @@ def _sources(organs: Sequence[Organ]) -> str:
         for (source, told), names in by_source.items()
     ]
     note = (
-        "Published: measured in other people, by other methods; to compare with, not to judge by. For organs without an "
-        "entry none was found."
+        "Published: measured in other people, by other methods; to compare with, not to judge by. For organs without "
+        "an entry none was found."
     )
     return "".join(f'<p class="note">{line}</p>' for line in ([note, *lines] if lines else []))
 
