@@ -45,8 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Contour the cohort. Returns 1 where a case failed. Raises OarsegError."""
-    from oarseg.cohort import Options, find_cases, run_cohort
-    from oarseg.cohort.journal import PAGE, TABLE, Journal
+    from oarseg.cohort import Options, find_cases, journal, run_cohort
     from oarseg.cohort.summary import write_summary
     from oarseg.errors import ConfigError
     from oarseg.inference.bundle import read_bundle
@@ -60,9 +59,8 @@ def run(args: argparse.Namespace) -> int:
         site.organ(key)
     formats = parse_formats(args.format)
     options = Options(
-        organs=tuple(args.organs) if args.organs else None, formats=tuple(formats) if formats else None,
-        device=args.device, engine=args.engine, bundle=args.bundle, workers=args.workers, address=args.address,
-        retry_failed=not args.keep_failed,
+        organs=args.organs, formats=formats, device=args.device, engine=args.engine, bundle=args.bundle,
+        workers=args.workers, address=args.address, retry_failed=not args.keep_failed,
     )  # fmt: skip
     if not args.quiet:
         print("oarseg: research use only, not a medical device", file=sys.stderr, flush=True)
@@ -73,8 +71,7 @@ def run(args: argparse.Namespace) -> int:
     if first is None:
         raise ConfigError("; ".join([f"there is no CT in {args.input}", *notes[:3]]))
     outcome = _with_progress(args, lambda tell: run_cohort(chain([first], found), args.input, args.out, options, tell))
-    rows = Journal(args.out).rows
-    write_summary(args.out, rows, site)
+    write_summary(args.out, journal.Journal(args.out).rows, site)
     for note in notes:
         print(f"oarseg: note: {note}", file=sys.stderr)
     if outcome is None:
@@ -83,10 +80,10 @@ def run(args: argparse.Namespace) -> int:
     if not args.quiet:
         rate = f", {3600 * outcome.done / outcome.seconds:.0f} an hour" if outcome.done else ""
         print(f"{outcome.done} contoured in {outcome.seconds:.0f} s{rate}; {outcome.skipped} looked at before")
-        print(f"written to {args.out}: {TABLE}, {PAGE}, a folder a case")
-    failed = [row for row in outcome.rows.values() if row["status"] == "failed"]
+        print(f"written to {args.out}: {journal.TABLE}, {journal.PAGE}, a folder a case")
+    failed = [row for row in outcome.rows.values() if row["status"] == journal.FAILED]
     if failed:
-        print(f"oarseg: {len(failed)} case(s) failed; the reasons stand in {args.out / TABLE}", file=sys.stderr)
+        print(f"oarseg: {len(failed)} case(s) failed; the reasons stand in {args.out / journal.TABLE}", file=sys.stderr)
     return FAILED if failed else 0
 
 

@@ -90,7 +90,9 @@ def contour(args: argparse.Namespace, source: Path, out: Path, **options: object
 
 def parse_formats(names: list[str] | None) -> list[str] | None:
     """Without ``--format``, the usual ones (None). Raises ConfigError for an unknown one."""
-    known = ("nifti", "rtstruct", "seg", "all")
+    from oarseg.inference.job import ALL, FORMATS
+
+    known = (*FORMATS, ALL)
     unknown = [name for name in names or () if name not in known]
     if unknown:
         raise ConfigError(f"unknown format {unknown[0]!r}; --format takes {', '.join(known)}")

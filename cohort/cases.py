@@ -87,7 +87,7 @@ def _in_tree(root: Path, tell: Callable[[str], None], leave_out: Path | None) ->
         kept = [f for f in sorted(folders) if not f.startswith(".") and (here / f).resolve() != leave_out]
         files = sorted(name for name in names if not name.startswith("."))
         for name in files:
-            if suffix := next((s for s in FILES if name.lower().endswith(s)), ""):
+            if suffix := _suffix(name):
                 yield Case(_name(root, here / name[: -len(suffix)]), str(here / name))
         if _has_ct(here, files):
             yield from _in_dicom(root, here, tell)
@@ -139,9 +139,13 @@ def _in_datalist(path: Path) -> list[Case]:
         if pure.is_absolute() or ".." in pure.parts or ":" in image or not pure.parts:
             raise InputError(f"{path.name}: {image!r} is no path inside the datalist's folder")
         text = str(pure)
-        suffix = next((s for s in FILES if text.lower().endswith(s)), "")
-        cases.append(Case(_flat(text[: len(text) - len(suffix)]), str(path.parent / pure)))
+        cases.append(Case(_flat(text[: len(text) - len(_suffix(text))]), str(path.parent / pure)))
     return cases
+
+
+def _suffix(name: str) -> str:
+    """What of a file's name says that it is an image; "" where nothing does."""
+    return next((suffix for suffix in FILES if name.lower().endswith(suffix)), "")
 
 
 def _name(root: Path, path: Path) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from oarseg.errors import ConfigError, OutputError
+from oarseg.evaluation.scores import write_whole
 from oarseg.inference.outputs import REPORT
 
 try:
@@ -72,9 +73,7 @@ def claim(out: Path, settings: dict[str, Any]) -> None:
             return
         if any(not p.name.startswith(".") for p in out.iterdir()):
             raise OutputError(f"{out} is not empty and holds no batch; give another folder")
-        partial = path.with_suffix(".part")
-        partial.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, json.dumps(settings, indent=2) + "\n")
     except OSError as error:
         raise OutputError(f"{out} cannot be used ({error.strerror}); give a folder that can be written") from error
     except (ValueError, AttributeError) as error:

@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -38,8 +38,8 @@ TRIES = 2
 class Options:
     """How to contour; as of :func:`oarseg.segment`. ``workers``: 0 for as many as there are processors or GPUs."""
 
-    organs: tuple[str, ...] | None = None
-    formats: tuple[str, ...] | None = None
+    organs: list[str] | None = None
+    formats: list[str] | None = None
     device: str = "auto"
     engine: str = "auto"
     bundle: str | None = None
@@ -76,10 +76,10 @@ def run_cohort(
     claim(out, _settings(str(source), options))
     outcome = Outcome({})
     began = time.monotonic()
-    with locked(out), _cluster(ray, options) as makers:
+    with locked(out), _cluster(ray, options) as (make, workers):
         _sweep(out)
         journal = Journal(out)
-        for case, row in _in_turns(ray, _todo(cases, journal, outcome, options), makers, out):
+        for case, row in _in_turns(ray, _todo(cases, journal, outcome, options), make, workers, out):
             journal.add(row)
             outcome.rows[case.name] = row
             outcome.done += row["status"] == DONE
@@ -111,8 +111,8 @@ def _settings(source: str, options: Options) -> dict[str, Any]:
         "oarseg": __version__,
         "weights": bundle.weights["sha256"],
         "compressed": sha256(table) if table.is_file() else None,
-        "organs": list(options.organs) if options.organs else None,
-        "formats": list(options.formats) if options.formats else None,
+        "organs": options.organs,
+        "formats": options.formats,
         "engine": options.engine,
     }
 
@@ -134,8 +134,8 @@ def _todo(cases: Iterable[Case], journal: Journal, outcome: Outcome, options: Op
 
 
 @contextmanager
-def _cluster(ray: ModuleType, options: Options) -> Iterator[list[Callable[[], Any]]]:
-    """Ray, started here or joined at an address, as a list of functions that each start one worker."""
+def _cluster(ray: ModuleType, options: Options) -> Iterator[tuple[Callable[[], Any], int]]:
+    """Ray, started here or joined at an address, as what starts a worker, and how many there are to be."""
     try:
         if options.address:
             ray.init(address=options.address, log_to_driver=False, logging_level="ERROR")
@@ -154,16 +154,16 @@ def _cluster(ray: ModuleType, options: Options) -> Iterator[list[Callable[[], An
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigError(f"Ray cannot be started or reached: {str(error).splitlines()[0]}") from error
     try:
-        yield _makers(ray, options)
+        yield _workers(ray, options)
     finally:
         ray.shutdown()
 
 
-def _makers(ray: ModuleType, options: Options) -> list[Callable[[], Any]]:
+def _workers(ray: ModuleType, options: Options) -> tuple[Callable[[], Any], int]:
     nodes = [node for node in ray.nodes() if node["Alive"]]
     cores, gpus = (int(sum(node["Resources"].get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
     on_gpu = options.device.startswith("cuda") or (options.device == "auto" and gpus > 0)
-    workers = options.workers or (max(1, int(gpus)) if on_gpu else max(1, cores))
+    workers = options.workers or max(1, gpus if on_gpu else cores)
     if workers > cores:
         raise ConfigError(f"--workers {workers}, but there are {cores} processors; each worker needs one")
     # Ray sets the threads of a worker's numerical libraries by its share of the processors.
@@ -171,8 +171,8 @@ def _makers(ray: ModuleType, options: Options) -> list[Callable[[], Any]]:
     if on_gpu and gpus:
         share["num_gpus"] = min(1.0, math.floor(1000 * gpus / workers) / 1000)
     actor = ray.remote(Worker).options(**share)
-    settings = {key: asdict(options)[key] for key in ("organs", "formats", "device", "engine", "bundle")}
-    return [lambda: actor.remote(settings)] * workers
+    settings = {key: getattr(options, key) for key in ("organs", "formats", "device", "engine", "bundle")}
+    return lambda: actor.remote(settings), workers
 
 
 def _share(cores: list[int], workers: int) -> int:
@@ -182,11 +182,11 @@ def _share(cores: list[int], workers: int) -> int:
 
 
 def _in_turns(
-    ray: ModuleType, cases: Iterator[Case], makers: list[Callable[[], Any]], out: Path
+    ray: ModuleType, cases: Iterator[Case], make: Callable[[], Any], workers: int, out: Path
 ) -> Iterator[tuple[Case, dict[str, Any]]]:
     """Give each worker the next case as it becomes free, and yield what became of each."""
     out = out.resolve()
-    idle = [make() for make in makers]
+    idle = [make() for _ in range(workers)]
     busy: dict[Any, tuple[Any, Case, int]] = {}
     again: list[tuple[Case, int]] = []
     while True:
@@ -203,14 +203,14 @@ def _in_turns(
             try:
                 row = ray.get(answer)
             except ray.exceptions.RayActorError as error:
+                if _at_start(error):
+                    raise ConfigError(f"a worker cannot start: {_cause(error)}") from error
                 # The worker is gone, and with it perhaps the machine's memory: another one tries the case once more.
-                idle.append(makers[0]())
-                if tries < TRIES and not _at_start(error):
+                idle.append(make())
+                if tries < TRIES:
                     again.append((case, tries + 1))
                     continue
                 row = {"status": FAILED, "reason": f"the worker ended {tries} times; out of memory?"}
-                if _at_start(error):
-                    raise ConfigError(f"a worker cannot start: {_cause(error)}") from error
             else:
                 idle.append(worker)
             yield case, {"case": case.name, "input": case.fingerprint, **row}

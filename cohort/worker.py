@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from oarseg.cohort.journal import DONE, FAILED
 from oarseg.errors import OarsegError
 from oarseg.text import printable
 
@@ -27,20 +28,19 @@ class Worker:
         from oarseg.inference.job import segment
 
         began = time.perf_counter()
+        result, reason = None, ""
         try:
             result = segment(source, out, series=series, formats=self.formats, overwrite=True, pipeline=self.pipeline)
         except OarsegError as error:
-            return {
-                "status": "failed",
-                "reason": printable(str(error)),
-                "seconds": round(time.perf_counter() - began, 3),
-            }
+            reason = printable(str(error))
         except Exception as error:  # noqa: BLE001 - one odd case must not end a cohort
-            told = f"unexpected error: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-            return {"status": "failed", "reason": told, "seconds": round(time.perf_counter() - began, 3)}
+            reason = f"unexpected error: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        seconds = round(time.perf_counter() - began, 3)
+        if result is None:
+            return {"status": FAILED, "reason": reason, "seconds": seconds}
         return {
-            "status": "done",
-            "seconds": round(time.perf_counter() - began, 3),
+            "status": DONE,
+            "seconds": seconds,
             "volumes_cm3": {key: round(volume, 3) for key, volume in result.volumes_cm3.items()},
             "missing": [key for key, row in result.report["organs"].items() if not row["found"]],
             "warnings": result.warnings,

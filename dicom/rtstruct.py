@@ -152,15 +152,20 @@ def _check_roi(roi: Roi, seen: set[str]) -> None:
     seen.add(name)
 
 
+def copy_study(dataset: Dataset, grid: CtGrid) -> None:
+    """Give ``dataset`` patient, study and frame of reference as the CT has them, odd values too."""
+    for keyword in REFERENCE_TAGS:
+        if keyword in grid.header and keyword not in _OF_THE_SERIES:
+            dataset.add(grid.header[keyword])
+
+
 def _structure_set(grid: CtGrid, label: str) -> Dataset:
     now = datetime.now()
     date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
     dataset = Dataset()
     for keyword in _TYPE_2:
         setattr(dataset, keyword, "")
-    for keyword in REFERENCE_TAGS:
-        if keyword in grid.header and keyword not in _OF_THE_SERIES:
-            dataset.add(grid.header[keyword])
+    copy_study(dataset, grid)
     dataset.SOPClassUID = RTSTRUCT_CLASS
     dataset.SOPInstanceUID = generate_uid()
     dataset.SeriesInstanceUID = generate_uid()

@@ -19,8 +19,7 @@ from pydicom.uid import generate_uid
 from pydicom.valuerep import format_number_as_ds
 
 from oarseg import __version__
-from oarseg.dicom.header import REFERENCE_TAGS
-from oarseg.dicom.rtstruct import DISCLAIMER, LONG, MANUFACTURER, described
+from oarseg.dicom.rtstruct import DISCLAIMER, LONG, MANUFACTURER, copy_study, described
 from oarseg.dicom.save import save_whole
 from oarseg.dicom.series import CtGrid
 from oarseg.errors import ConfigError, GeometryError, InputError, OutputError
@@ -37,8 +36,6 @@ _TYPE_2 = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
-_OF_THE_SERIES = ("SeriesInstanceUID", "SeriesNumber", "SeriesDescription")
-_STUDY = tuple(tag for tag in REFERENCE_TAGS if tag not in _OF_THE_SERIES)
 
 
 @dataclass(frozen=True)
@@ -101,10 +98,8 @@ def write_seg(
         dataset = _dataset(_highdicom(), grid, numbered, kept, description, series_number)
     except (ValueError, TypeError, AttributeError) as error:
         raise OutputError(f"no DICOM SEG written: highdicom refuses the CT ({type(error).__name__})") from error
-    # As the CT has them: highdicom would refuse what other programs wrote (character sets, dates, sexes).
-    for keyword in _STUDY:
-        if keyword in grid.header:
-            dataset.add(grid.header[keyword])
+    # Not before: highdicom would refuse what other programs wrote (character sets, dates, sexes).
+    copy_study(dataset, grid)
     save_whole(dataset, Path(path))
     names = tuple(segment.name for segment in kept)
     return Segmented(Path(path), dataset.SOPInstanceUID, dataset.SeriesInstanceUID, names, left_out)

@@ -1,15 +1,19 @@
-"""A small network that has learnt something, for tests of what computes it."""
+"""A small network that has learnt something, and a pipeline of stand-ins that know the phantom."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from oarseg.inference import Pipeline
+from oarseg.inference.modules import array_networks
 from oarseg.networks import UNet3d
+from oarseg.sites import load_site
 
 # As pruning leaves them: no two alike.
 WIDTHS = {"encoder": [[5, 7], [9, 10], [15, 13]], "up": [9, 7], "decoder": [[10, 9], [7, 5]]}
@@ -50,3 +54,15 @@ def trained() -> UNet3d:
         optimizer.step()
     torch.set_num_threads(threads)
     return network.eval()
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch, phantom) -> Pipeline:
+    """The installed two-stage bundle, its networks replaced by stand-ins that know the phantom."""
+    monkeypatch.setattr("oarseg.inference.bundle.verified", lambda root: (Path("model.pt"), "00"))
+    monkeypatch.setattr("oarseg.inference.modules.load_weights", lambda network, path: None)
+    pipeline = Pipeline(device="cpu")
+    organs = load_site("head_neck").organs
+    second = {o.key: phantom.ByIntensity([o.value]) for o in organs}
+    pipeline.networks = array_networks(phantom.ByIntensity([o.value for o in organs]), second, "cpu")
+    return pipeline

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
@@ -11,7 +9,6 @@ from scipy.spatial.transform import Rotation
 import oarseg.inference.oblique as oblique
 from oarseg.errors import GeometryError
 from oarseg.inference import Pipeline
-from oarseg.inference.modules import array_networks
 from oarseg.inference.oblique import ObliqueCanvas, obliqueness, placed, straight_geometry, straightened
 from oarseg.inference.read import CtImage
 from oarseg.inference.volume import scaled, turned, turned_geometry
@@ -135,17 +132,6 @@ def test_up_to_the_limit_nothing_is_copied() -> None:
     np.testing.assert_allclose(axes, turned_geometry(hu.shape, affine)[1])
     volume, canvas, axes = placed(hu, affine_of(directions(x=5.1), (3, 1.5, 0.8)), label)
     assert not np.shares_memory(volume.voxels, hu) and canvas.label is label and obliqueness(axes) == 0
-
-
-@pytest.fixture
-def pipeline(monkeypatch: pytest.MonkeyPatch, phantom) -> Pipeline:
-    """The installed two-stage bundle, its networks replaced by stand-ins that know the phantom."""
-    monkeypatch.setattr("oarseg.inference.bundle.verified", lambda root: (Path("model.pt"), "00"))
-    monkeypatch.setattr("oarseg.inference.modules.load_weights", lambda network, path: None)
-    pipeline = Pipeline(device="cpu")
-    second = {o.key: phantom.ByIntensity([o.value]) for o in SITE.organs}
-    pipeline.networks = array_networks(phantom.ByIntensity([o.value for o in SITE.organs]), second, "cpu")
-    return pipeline
 
 
 def test_organs_of_an_oblique_ct_lie_on_its_own_voxels(pipeline: Pipeline, phantom) -> None:

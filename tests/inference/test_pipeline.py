@@ -10,7 +10,6 @@ import pytest
 from oarseg.errors import ConfigError, WeightsError
 from oarseg.inference import Pipeline
 from oarseg.inference.measure import measure
-from oarseg.inference.modules import array_networks
 from oarseg.inference.plausibility import implausibilities
 from oarseg.sites import load_site
 
@@ -20,17 +19,6 @@ DIRECTIONS = {
     "RAS": (np.diag([3.0, 3, 3]), (64, 66, 56)),
     "IPR": (np.array([[0, 0, 3.0], [0, -3, 0], [-3, 0, 0]]), (56, 66, 64)),
 }
-
-
-@pytest.fixture
-def pipeline(monkeypatch: pytest.MonkeyPatch, phantom) -> Pipeline:
-    """The installed two-stage bundle, its networks replaced by stand-ins that know the phantom."""
-    monkeypatch.setattr("oarseg.inference.bundle.verified", lambda root: (Path("model.pt"), "00"))
-    monkeypatch.setattr("oarseg.inference.modules.load_weights", lambda network, path: None)
-    pipeline = Pipeline(device="cpu")
-    second = {o.key: phantom.ByIntensity([o.value]) for o in SITE.organs}
-    pipeline.networks = array_networks(phantom.ByIntensity([o.value for o in SITE.organs]), second, "cpu")
-    return pipeline
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
