@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import reduce
 from itertools import product
+from math import prod
 
 import numpy as np
 
@@ -22,16 +23,27 @@ def in_windows(
     """Logits (1, C, D, H, W) float32 for a whole volume (1, 1, D, H, W): one pass where it fits into the window.
 
     Larger ones are passed in overlapping windows, blended by a Gaussian.
-    Args: ``window``: D, H, W voxels of the largest pass. ``overlap``: share of a window that the next one repeats.
-    ``factor``: what the network's sizes must divide by; smaller volumes are padded to it with air (0).
+    Args: ``window``: D, H, W voxels of the largest pass, see ``deepened``. ``overlap``: share of a window that the next
+    one repeats. ``factor``: what the network's sizes must divide by; smaller volumes are padded to it with air (0).
     """
     size = image.shape[2:]
     padding = [-n % factor for n in size]
     padded = np.pad(image, [(0, 0), (0, 0), *((0, n) for n in padding)]) if any(padding) else image
     whole = padded.shape[2:]
-    window = tuple(min(w, n) for w, n in zip(window, whole, strict=True))
+    window = deepened(window, whole, factor)
     logits = network(padded) if window == whole else _blended(padded, network, window, overlap)
     return logits[..., : size[0], : size[1], : size[2]]
+
+
+def deepened(window: Sequence[int], whole: Sequence[int], factor: int = 8) -> tuple[int, ...]:
+    """The window (D, H, W) for a volume of size ``whole``: as many voxels as ``window``, deeper where it is narrower.
+
+    What a pass takes is memory, by its voxels; each window less spares computing an overlap. D divides by ``factor`` as
+    ``whole`` and ``window`` do.
+    """
+    height, width = (min(w, n) for w, n in zip(window[1:], whole[1:], strict=True))
+    depth = prod(window) // (height * width * factor) * factor
+    return min(depth, whole[0]), height, width
 
 
 def _blended(image: np.ndarray, network: Callable, window: tuple[int, ...], overlap: float) -> np.ndarray:

@@ -11,13 +11,15 @@ from monai.inferers import Inferer, sliding_window_inference
 from torch import Tensor, nn
 
 from oarseg.inference.precision import AutocastInferer
+from oarseg.inference.sliding import deepened
 
 
 class WindowInferer(Inferer):
     """Logits for a whole volume: one pass where it fits into the window, else overlapping windows blended.
 
-    Args: ``window``: D, H, W voxels of the largest pass. ``overlap``: share of a window that the next one repeats.
-    ``factor``: what the network's sizes must divide by; smaller volumes are padded to it with air (0).
+    Args: ``window``: D, H, W voxels of the largest pass, see :func:`oarseg.inference.sliding.deepened`. ``overlap``:
+    share of a window that the next one repeats. ``factor``: what the network's sizes must divide by; smaller volumes
+    are padded to it with air (0).
     Input (1, 1, D, H, W), output (1, C, D, H, W) float32.
     """
 
@@ -30,8 +32,8 @@ class WindowInferer(Inferer):
         size = inputs.shape[2:]
         padding = [(-n % self.factor) for n in size]
         padded = F.pad(inputs, (0, padding[2], 0, padding[1], 0, padding[0]))
-        window = [min(w, n) for w, n in zip(self.window, padded.shape[2:], strict=True)]
-        if list(padded.shape[2:]) == window:
+        window = deepened(self.window, padded.shape[2:], self.factor)
+        if tuple(padded.shape[2:]) == window:
             # Blending one window would hold its logits and weights three times, hundreds of MB for a localizer.
             logits = self.pass_once(padded, network)
         else:

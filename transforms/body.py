@@ -44,10 +44,11 @@ def body_slices(volume: np.ndarray, margin: int = 4) -> Slices:
 
     ``volume`` (D, H, W), scaled to [0, 1] by eq. 3-2. The whole volume where nothing is above.
     """
-    labels, count = ndimage.label(np.asarray(volume) > TISSUE)
+    tissue = np.asarray(volume) > TISSUE
+    labels, count = ndimage.label(tissue)
     if count == 0:
         return tuple(slice(0, n) for n in volume.shape)
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)[1:]
+    sizes = np.bincount(labels[tissue], minlength=count + 1)[1:]
     boxes = ndimage.find_objects(labels)
     largest = int(sizes.argmax())
     body = [boxes[largest]] + [

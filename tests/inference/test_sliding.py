@@ -8,7 +8,7 @@ import torch
 from monai.data.utils import compute_importance_map, dense_patch_slices
 
 from oarseg.inference import WindowInferer
-from oarseg.inference.sliding import importance, in_windows, starts
+from oarseg.inference.sliding import deepened, importance, in_windows, starts
 
 
 class Smooth(torch.nn.Module):
@@ -24,7 +24,7 @@ def as_numpy(image: np.ndarray) -> np.ndarray:
     return Smooth()(torch.from_numpy(np.ascontiguousarray(image))).numpy()
 
 
-@pytest.mark.parametrize("size", [(8, 16, 16), (9, 20, 13), (16, 16, 16), (30, 41, 17), (3, 50, 8), (8, 8, 25)])
+@pytest.mark.parametrize("size", [(8, 16, 16), (9, 20, 13), (16, 16, 16), (30, 41, 17), (3, 50, 8), (8, 8, 25), (90, 8, 20)])
 @pytest.mark.parametrize("overlap", [0.25, 0.5])
 def test_the_same_numbers_as_monai(size: tuple[int, int, int], overlap: float) -> None:
     image = np.random.default_rng(0).random((1, 1, *size), dtype=np.float32)
@@ -57,3 +57,16 @@ def test_one_pass_where_it_fits() -> None:
     image = np.ones((1, 1, 10, 16, 9), np.float32)
     assert in_windows(image, network, (16, 16, 16)).shape == (1, 2, 10, 16, 9)
     assert seen == [(1, 1, 16, 16, 16)]
+
+
+def test_a_narrow_body_is_passed_in_deeper_windows_of_no_more_voxels() -> None:
+    window = (72, 208, 208)
+    assert deepened(window, (40, 208, 400)) == (40, 208, 208)
+    assert deepened(window, (400, 208, 208)) == window
+    # A head and neck of 375 mm, and a whole body of 1.8 m.
+    assert deepened(window, (128, 112, 136)) == (128, 112, 136)
+    assert deepened(window, (600, 112, 168)) == (160, 112, 168)
+    for size in ((8, 8, 8), (104, 176, 208), (1000, 96, 104), (16, 400, 8)):
+        depth, height, width = deepened(window, size)
+        assert depth * height * width <= 72 * 208 * 208 and depth % 8 == 0 and depth >= min(72, size[0])
+        assert (height, width) == (min(208, size[1]), min(208, size[2]))
