@@ -26,7 +26,7 @@ from oarseg.checksum import sha256
 from oarseg.datasets import load_datalist
 from oarseg.errors import ConfigError, OarsegError
 from oarseg.inference.engines.cpu import threads
-from oarseg.inference.engines.graph import build, names, ranges_of
+from oarseg.inference.engines.graph import build, last, names, ranges_of
 from oarseg.inference.engines.openvino_core import CompiledNetwork, OpenVinoCore
 from oarseg.inference.engines.openvino_import import import_nncf
 from oarseg.inference.engines.ranges import FILE, SUFFIX, Row, read_table, write_table
@@ -72,7 +72,8 @@ def calibrate(dataset_dir: str | Path, count: int = CASES, bundle: str | None = 
     for name, seen in inputs.items():
         if not seen:
             raise ConfigError(f"{name} was found in none of the cases, so its ranges are unknown; give more cases")
-    rows = {name: replace(row, ranges=find_ranges(row, inputs[name])) for name, row in rows.items()}
+    # Boxes bear a rounded head; the contours of the organs' networks are the result.
+    rows = {n: replace(row, ranges=find_ranges(row, inputs[n], head=n == LOCALIZER)) for n, row in rows.items()}
     core = OpenVinoCore()
     made = {"cases": len(images), "openvino": core.openvino.__version__, "nncf": version("nncf")}
     with writing(folder):
@@ -131,14 +132,18 @@ def compiling(core: OpenVinoCore, row: Row) -> Callable[[], Any]:
     return lambda: core.compile(lambda: build(row.state(), row.mean, row.std), row.key, core.float)
 
 
-def find_ranges(row: Row, inputs: Sequence[np.ndarray]) -> dict[str, tuple[float, float]]:
-    """The ranges of a network's activations over ``inputs``. Raises ConfigError where NNCF is missing."""
+def find_ranges(row: Row, inputs: Sequence[np.ndarray], head: bool = False) -> dict[str, tuple[float, float]]:
+    """The ranges of a network's activations over ``inputs``; ``head``: also of the one that its logits come from.
+
+    Raises ConfigError where NNCF is missing.
+    """
     nncf = import_nncf()
     # What NNCF corrects for, weights of its own rounding, is not what the engine runs.
     settings = nncf.AdvancedQuantizationParameters(disable_bias_correction=True)
     graph, seen = build(row.state(), row.mean, row.std), nncf.Dataset(inputs)
     found = ranges_of(nncf.quantize(graph, seen, subset_size=len(inputs), advanced_parameters=settings))
-    return {name: found[name] for name in names(sum(key.startswith("up.") for key in found))}
+    poolings = sum(key.startswith("up.") for key in found)
+    return {name: found[name] for name in [*names(poolings), *([last(poolings)] if head else [])]}
 
 
 def chosen(images: Sequence[Path], count: int) -> list[Path]:

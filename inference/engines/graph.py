@@ -2,8 +2,8 @@
 
 The same graph in full precision, or with 8-bit weights and activations: weights symmetric with a scale for each output
 channel, activations rounded to 256 steps where NNCF rounds them too (what a ReLU or a transposed convolution gives), by
-ranges that NNCF found on training cases. The first and the last convolution stay in floats: they have few channels, so
-that it costs little, and rounding the image and what the logits come from moves labels the most.
+ranges that NNCF found on training cases. The first convolution stays in floats, and so does the last one unless the
+range of what it is given is there too: rounding the image and what the logits come from moves labels the most.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from oarseg.inference.engines.openvino_import import import_openvino
 State = Mapping[str, np.ndarray]
 Ranges = Mapping[str, tuple[float, float]]
 
-# Convolutions of few channels, whose rounding would move labels the most.
-IN_FLOATS = ("encoder.0.0", "head")
+FIRST, HEAD = "encoder.0.0", "head"
 # Of PyTorch's BatchNorm.
 EPSILON = 1e-5
 STEPS = 256
@@ -33,7 +32,8 @@ def build(state: State, mean: float, std: float, ranges: Ranges | None = None) -
     Args:
         state: weights of a :class:`oarseg.networks.UNet3d` of any widths, by the names of its state dict.
         mean, std: of the training intensities (eqs 3-3, 3-4), which are not in the state dict.
-        ranges: lowest and highest activation by name, see :func:`names`; None for full precision.
+        ranges: lowest and highest activation by name, see :func:`names`, and of :func:`last` where the last
+            convolution is to be rounded; None for full precision.
 
     Raises WeightsError where the weights are not a UNet3d's, or a range is missing.
     """
@@ -54,13 +54,18 @@ def names(poolings: int) -> list[str]:
     """The activations that have ranges, in the order in which they are computed."""
     down = [f"encoder.{level}.{at}" for level in range(poolings + 1) for at in (0, 3)]
     up = [name for i in range(poolings) for name in (f"up.{i}", f"decoder.{i}.0", f"decoder.{i}.3")]
-    return (down + up)[:-1]
+    return [name for name in down + up if name != last(poolings)]
+
+
+def last(poolings: int) -> str:
+    """The activation that logits come from, which need not have a range."""
+    return f"decoder.{poolings - 1}.3" if poolings else "encoder.0.3"
 
 
 def ranges_of(model: Any) -> dict[str, tuple[float, float]]:
     """The ranges in a graph of :func:`build` that ``nncf.quantize`` has quantized, by the activations' names.
 
-    Among them the last activation's, which :func:`build` has no use for.
+    Among them the last activation's.
     """
     found = {}
     for node in model.get_ordered_ops():
@@ -82,7 +87,9 @@ class _Graph:
         from openvino import opset13 as ops
 
         self.ops, self.state, self.ranges, self.poolings = ops, state, ranges, poolings
-        self.rounded = frozenset(names(poolings))
+        self.rounded = frozenset(names(poolings)) | (frozenset([last(poolings)]) & frozenset(ranges or ()))
+        # Convolutions whose rounding would move labels the most.
+        self.in_floats = (FIRST,) if last(poolings) in self.rounded else (FIRST, HEAD)
         channels = state["encoder.0.0.weight"].shape[1] if "encoder.0.0.weight" in state else 1
         self.image = ops.parameter([1, channels, -1, -1, -1], np.float32, name="image")
 
@@ -98,7 +105,7 @@ class _Graph:
         x = self._level(x, f"encoder.{poolings}")
         for i in range(poolings):
             x = self._level(ops.concat([skips.pop(), self._up(x, f"up.{i}")], 1), f"decoder.{i}")
-        return ops.add(self._convolved(x, self._plain("head"), "head"), self._bias("head"), name="logits")
+        return ops.add(self._convolved(x, self._plain(HEAD), HEAD), self._bias(HEAD), name="logits")
 
     def _level(self, x: Any, name: str) -> Any:
         """Two convolutions, each with its BatchNorm folded in and a ReLU."""
@@ -117,7 +124,7 @@ class _Graph:
 
     def _convolved(self, x: Any, weight: np.ndarray, name: str) -> Any:
         weight = _sized(weight, name, (3, 3, 3))
-        kernel = self._constant(weight) if name in IN_FLOATS else self._kernel(weight, axis=0)
+        kernel = self._constant(weight) if name in self.in_floats else self._kernel(weight, axis=0)
         return self.ops.convolution(x, kernel, ONES, ONES, ONES, ONES)
 
     def _kernel(self, weight: np.ndarray, axis: int) -> Any:

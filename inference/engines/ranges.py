@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from oarseg.errors import WeightsError
-from oarseg.inference.engines.graph import names
+from oarseg.inference.engines.graph import last, names
 
 FILE = "ranges.json"
 SUFFIX = ".packed"
@@ -115,7 +115,8 @@ def _row(folder: Path, name: str, row: Mapping[str, Any]) -> Row:
     # Not a number is not below anything either.
     if not all(abs(n) <= MOST for n in numbers) or std < LEAST or any(low > high for low, high in ranges.values()):
         raise ValueError(f"{name} has a number that cannot be, or a range whose low end is the higher one")
-    if set(ranges) != set(names(sum(key.startswith("up.") for key in ranges))):
+    poolings = sum(key.startswith("up.") for key in ranges)
+    if set(ranges) - {last(poolings)} != set(names(poolings)):
         raise ValueError(f"{name} has not the activations of a UNet3d")
     return Row(folder / f"{name}{SUFFIX}", str(row["sha256"]), mean, std, ranges)
 

@@ -24,7 +24,9 @@ def as_numpy(image: np.ndarray) -> np.ndarray:
     return Smooth()(torch.from_numpy(np.ascontiguousarray(image))).numpy()
 
 
-@pytest.mark.parametrize("size", [(8, 16, 16), (9, 20, 13), (16, 16, 16), (30, 41, 17), (3, 50, 8), (8, 8, 25), (90, 8, 20)])
+@pytest.mark.parametrize(
+    "size", [(8, 16, 16), (9, 20, 13), (16, 16, 16), (30, 41, 17), (3, 50, 8), (8, 8, 25), (90, 8, 20)]
+)
 @pytest.mark.parametrize("overlap", [0.25, 0.5])
 def test_the_same_numbers_as_monai(size: tuple[int, int, int], overlap: float) -> None:
     image = np.random.default_rng(0).random((1, 1, *size), dtype=np.float32)
