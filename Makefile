@@ -39,7 +39,7 @@ reproduce-tables: $(VENV)/.installed
 $(VENV)/.installed: setup.cfg constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "oarseg needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e ".[test,docs,openvino,seg,cluster,node]"
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e ".[test,docs,openvino,seg,cluster,node,dicomweb]"
 	touch $@
 
 $(MONAILABEL_VENV)/.installed: setup.cfg $(MONAILABEL_PINS)

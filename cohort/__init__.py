@@ -1,6 +1,16 @@
 """Many CTs: found, contoured by workers that load the networks once, resumed, and summed up. Through Ray."""
 
 from oarseg.cohort.cases import Case, find_cases
+from oarseg.cohort.remote import RemoteCase, find_remote_cases, source_of
 from oarseg.cohort.run import Options, Outcome, run_cohort
 
-__all__ = ["Case", "Options", "Outcome", "find_cases", "run_cohort"]
+__all__ = [
+    "Case",
+    "Options",
+    "Outcome",
+    "RemoteCase",
+    "find_cases",
+    "find_remote_cases",
+    "run_cohort",
+    "source_of",
+]

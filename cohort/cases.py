@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -29,7 +30,10 @@ LONGEST = 200
 
 @dataclass(frozen=True)
 class Case:
-    """One CT. ``name``: of the folder of its results. ``source``: folder or file. ``series``: which UID of a folder."""
+    """One CT. ``name``: of the folder of its results. ``source``: folder or file. ``series``: which UID of a folder.
+
+    Workers are given cases, so ``source`` is an absolute path.
+    """
 
     name: str
     source: str
@@ -44,6 +48,11 @@ class Case:
             found = os.stat(path)
             told += [str(found.st_size), str(found.st_mtime_ns)]
         return hashlib.sha256("\0".join(told).encode(errors="surrogateescape")).hexdigest()[:16]
+
+    @contextmanager
+    def opened(self, near: Path) -> Iterator[tuple[str, str | None]]:
+        """Where the CT lies while the block runs, and which series of it. ``near``: for what is to be removed after."""
+        yield self.source, self.series
 
 
 def find_cases(
@@ -73,7 +82,7 @@ def find_cases(
     for case in found:
         name = _unlike(case.name, seen)
         seen.add(name.casefold())
-        yield Case(name, case.source, case.series)
+        yield Case(name, os.path.abspath(case.source), case.series)
 
 
 def _in_tree(root: Path, tell: Callable[[str], None], leave_out: Path | None) -> Iterator[Case]:

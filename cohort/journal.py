@@ -52,7 +52,8 @@ class Journal:
         row = self.rows.get(name)
         if row is None or row.get("input") != fingerprint:
             return None
-        return row if row["status"] == FAILED or (self.path.parent / name / REPORT).is_file() else None
+        empty = row["status"] == FAILED and not row.get("contoured")
+        return row if empty or (self.path.parent / name / REPORT).is_file() else None
 
 
 def claim(out: Path, settings: dict[str, Any]) -> None:

@@ -9,34 +9,39 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import socket
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from oarseg import __version__
 from oarseg.checksum import sha256
 from oarseg.cohort.cases import Case
 from oarseg.cohort.journal import DONE, FAILED, Journal, claim, locked
+from oarseg.cohort.turns import Job, in_turns, to_be_stored
 from oarseg.cohort.worker import Worker
 from oarseg.errors import ConfigError
 from oarseg.inference.bundle import read_bundle
 from oarseg.inference.engines.ranges import FILE as RANGES
 from oarseg.inference.engines.stored import FOLDER as COMPRESSED
 
+if TYPE_CHECKING:
+    from oarseg.dicomweb import Server
+
 INSTALL = "pip install 'oarseg[cluster]'"
-# One case is given to each worker, so the driver holds no more than these; nothing queues up behind them.
-POLL_SECONDS = 0.5
-# Of a case whose worker died: a machine that is out of memory kills the innocent too.
-TRIES = 2
+CONNECT_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Options:
-    """How to contour; as of :func:`oarseg.segment`. ``workers``: 0 for as many as there are processors or GPUs."""
+    """How to contour; as of :func:`oarseg.segment`. ``workers``: 0 for as many as there are processors or GPUs.
+
+    ``store_on``: DICOMweb server that is given the DICOM results of each case.
+    """
 
     organs: list[str] | None = None
     formats: list[str] | None = None
@@ -46,6 +51,7 @@ class Options:
     workers: int = 0
     address: str | None = None
     retry_failed: bool = True
+    store_on: Server | None = None
 
 
 @dataclass
@@ -66,21 +72,23 @@ def run_cohort(
     options: Options,
     tell: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Outcome:
-    """Contour the ``cases`` of ``source`` into ``out``, one folder each.
+    """Contour the ``cases`` of ``source`` (a path, or a text with "://" in it) into ``out``, one folder each.
 
     ``tell``: told after each case. Raises ConfigError (Ray is not installed, the cluster cannot be reached, ``out``
     holds a batch of other settings), WeightsError or OutputError; what is done by then is kept, also on
     KeyboardInterrupt.
     """
     ray = _ray()
-    claim(out, _settings(str(source), options))
+    settings = _settings(str(source), options)
+    claim(out, settings)
     outcome = Outcome({})
     began = time.monotonic()
-    with locked(out), _cluster(ray, options) as (make, workers):
-        _sweep(out)
+    with _swept(out), _cluster(ray, options, out, settings) as (make, workers):
         journal = Journal(out)
-        for case, row in _in_turns(ray, _todo(cases, journal, outcome, options), make, workers, out):
+        for case, row in in_turns(ray, _todo(cases, journal, outcome, options), make, workers, out, options.store_on):
             journal.add(row)
+            if to_be_stored(row, options.store_on):
+                continue
             outcome.rows[case.name] = row
             outcome.done += row["status"] == DONE
             outcome.failed += row["status"] == FAILED
@@ -107,7 +115,7 @@ def _settings(source: str, options: Options) -> dict[str, Any]:
     bundle = read_bundle(options.bundle)
     table = bundle.root / COMPRESSED / RANGES
     return {
-        "input": os.path.abspath(source),
+        "input": source if "://" in source else os.path.abspath(source),
         "oarseg": __version__,
         "weights": bundle.weights["sha256"],
         "compressed": sha256(table) if table.is_file() else None,
@@ -117,25 +125,43 @@ def _settings(source: str, options: Options) -> dict[str, Any]:
     }
 
 
+@contextmanager
+def _swept(out: Path) -> Iterator[None]:
+    """Hold ``out``, and remove what was begun in it, or fetched, by a run that was killed, and by this one."""
+    with locked(out):
+        try:
+            _sweep(out)
+            yield
+        finally:
+            _sweep(out)
+
+
 def _sweep(out: Path) -> None:
-    """Remove what a run that was killed had begun to write."""
     for left in out.glob(".oarseg-*"):
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _todo(cases: Iterable[Case], journal: Journal, outcome: Outcome, options: Options) -> Iterator[Case]:
+def _todo(cases: Iterable[Case], journal: Journal, outcome: Outcome, options: Options) -> Iterator[Job]:
     for case in cases:
         row = journal.row_of(case.name, case.fingerprint)
-        if row and (row["status"] == DONE or not options.retry_failed):
+        if row is None:
+            yield Job(case)
+        elif to_be_stored(row, options.store_on):
+            yield Job(case, row)
+        elif row["status"] == DONE or not options.retry_failed or (row.get("contoured") and not options.store_on):
             outcome.rows[case.name] = row
             outcome.skipped += 1
         else:
-            yield case
+            yield Job(case, row if row.get("contoured") else None)
 
 
 @contextmanager
-def _cluster(ray: ModuleType, options: Options) -> Iterator[tuple[Callable[[], Any], int]]:
+def _cluster(
+    ray: ModuleType, options: Options, out: Path, batch: dict[str, Any]
+) -> Iterator[tuple[Callable[[], Any], int]]:
     """Ray, started here or joined at an address, as what starts a worker, and how many there are to be."""
+    if options.address:
+        _check_reachable(options.address)
     try:
         if options.address:
             ray.init(address=options.address, log_to_driver=False, logging_level="ERROR")
@@ -154,12 +180,24 @@ def _cluster(ray: ModuleType, options: Options) -> Iterator[tuple[Callable[[], A
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise ConfigError(f"Ray cannot be started or reached: {str(error).splitlines()[0]}") from error
     try:
-        yield _workers(ray, options)
+        yield _workers(ray, options, out, batch)
     finally:
         ray.shutdown()
 
 
-def _workers(ray: ModuleType, options: Options) -> tuple[Callable[[], Any], int]:
+def _check_reachable(address: str) -> None:
+    """Raises ConfigError where nothing listens: Ray itself would try for a quarter of an hour."""
+    host, _, port = address.rpartition(":")
+    if not host or "://" in address or not port.isdigit():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        told = getattr(error, "strerror", None) or error
+        raise ConfigError(f"there is no Ray cluster at {address} ({told}); start one, or give its address") from error
+
+
+def _workers(ray: ModuleType, options: Options, out: Path, batch: dict[str, Any]) -> tuple[Callable[[], Any], int]:
     nodes = [node for node in ray.nodes() if node["Alive"]]
     cores, gpus = (int(sum(node["Resources"].get(kind, 0) for node in nodes)) for kind in ("CPU", "GPU"))
     on_gpu = options.device.startswith("cuda") or (options.device == "auto" and gpus > 0)
@@ -172,6 +210,7 @@ def _workers(ray: ModuleType, options: Options) -> tuple[Callable[[], Any], int]
         share["num_gpus"] = min(1.0, math.floor(1000 * gpus / workers) / 1000)
     actor = ray.remote(Worker).options(**share)
     settings = {key: getattr(options, key) for key in ("organs", "formats", "device", "engine", "bundle")}
+    settings |= {"batch": batch, "out": str(out.resolve())}
     return lambda: actor.remote(settings), workers
 
 
@@ -179,52 +218,3 @@ def _share(cores: list[int], workers: int) -> int:
     """Processors for each worker, the most with which all find a machine; ``cores``: of each machine."""
     fits = (n for n in range(max([1, *cores]), 0, -1) if sum(have // n for have in cores) >= workers)
     return next(fits, 1)
-
-
-def _in_turns(
-    ray: ModuleType, cases: Iterator[Case], make: Callable[[], Any], workers: int, out: Path
-) -> Iterator[tuple[Case, dict[str, Any]]]:
-    """Give each worker the next case as it becomes free, and yield what became of each."""
-    out = out.resolve()
-    idle = [make() for _ in range(workers)]
-    busy: dict[Any, tuple[Any, Case, int]] = {}
-    again: list[tuple[Case, int]] = []
-    while True:
-        while idle and (given := again.pop() if again else _next(cases)):
-            case, tries = given
-            worker = idle.pop()
-            answer = worker.segment.remote(os.path.abspath(case.source), case.series, str(out / case.name))
-            busy[answer] = (worker, case, tries)
-        if not busy:
-            return
-        ready, _ = ray.wait(list(busy), timeout=POLL_SECONDS)
-        for answer in ready:
-            worker, case, tries = busy.pop(answer)
-            try:
-                row = ray.get(answer)
-            except ray.exceptions.RayActorError as error:
-                if _at_start(error):
-                    raise ConfigError(f"a worker cannot start: {_cause(error)}") from error
-                # The worker is gone, and with it perhaps the machine's memory: another one tries the case once more.
-                idle.append(make())
-                if tries < TRIES:
-                    again.append((case, tries + 1))
-                    continue
-                row = {"status": FAILED, "reason": f"the worker ended {tries} times; out of memory?"}
-            else:
-                idle.append(worker)
-            yield case, {"case": case.name, "input": case.fingerprint, **row}
-
-
-def _next(cases: Iterator[Case]) -> tuple[Case, int] | None:
-    case = next(cases, None)
-    return (case, 1) if case is not None else None
-
-
-def _at_start(error: Exception) -> bool:
-    """Whether a worker ended while it was loading, as every other would."""
-    return "__init__" in str(error) or "creation task" in str(error)
-
-
-def _cause(error: Exception) -> str:
-    return str(error).strip().splitlines()[-1]

@@ -32,6 +32,7 @@ _SUBPACKAGES = {
     "compression",
     "datasets",
     "dicom",
+    "dicomweb",
     "evaluation",
     "inference",
     "networks",

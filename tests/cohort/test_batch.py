@@ -140,8 +140,8 @@ def test_a_worker_that_dies_is_replaced(cohort, tmp_path, monkeypatch):
         def __init__(self, settings):
             pass
 
-        def segment(self, source, series, out):
-            if source.endswith("ct1.nii.gz"):
+        def segment(self, case, out):
+            if case.source.endswith("ct1.nii.gz"):
                 os._exit(9)
             Path(out).mkdir()
             (Path(out) / "report.json").write_text("{}")

@@ -18,6 +18,8 @@ SCRIPT = """
 from pathlib import Path
 
 from oarseg import OarsegError, Pipeline, Result, Segmentation, __version__, segment
+from oarseg.cohort import Options, find_remote_cases, run_cohort, source_of
+from oarseg.dicomweb import NotStored, Server, fetched, find_series, segment_series, store
 from oarseg.errors import GeometryError, InputError
 from oarseg.inference.read import read_image
 
@@ -34,6 +36,19 @@ reveal_type(result.segmentation.measures["mandible"].centroid_lps_mm)  # is tupl
 reveal_type(result.segmentation.missing)  # is dict[str, str]
 reveal_type(pipeline.segment(read_image("ct.nii.gz")))  # is Segmentation
 reveal_type(__version__)  # is str
+server = Server("https://pacs/dicom-web", ca_bundle="hospital.pem")
+reveal_type(segment_series(server, "1.2.3", "contours", organs=["mandible"]))  # is Result
+reveal_type(store(server, ["contours/rtstruct.dcm"]))  # is tuple[str, ...]
+reveal_type([series.count for series in find_series(server, {"StudyDate": "20260101-"})])  # is list[int | None]
+with fetched(server, "1.2.3") as folder:
+    reveal_type(folder)  # is Path
+cases = find_remote_cases(server, {"PatientID": "7"})
+options = Options(organs=["mandible"], store_on=server)
+reveal_type(run_cohort(cases, source_of(server, {"PatientID": "7"}), Path("out"), options).failed)  # is int
+
+
+def kept(error: NotStored) -> Result | None:
+    return error.result
 
 
 def label_map(earlier: Result) -> Segmentation:

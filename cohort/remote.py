@@ -1,0 +1,67 @@
+"""The series of a DICOMweb server as the cases of a cohort. Each is fetched by the worker that contours it.
+
+>>> server = Server("https://pacs.example.org/dicom-web")          # doctest: +SKIP
+>>> cases = find_remote_cases(server, {"StudyDate": "20260101-"})  # doctest: +SKIP
+>>> run_cohort(cases, source_of(server, {"StudyDate": "20260101-"}), Path("contours"), Options())  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from oarseg.cohort.cases import Case
+from oarseg.dicom.scan import MIN_SLICES
+from oarseg.dicomweb import RemoteSeries, Server, fetched, find_series, series_name
+
+
+@dataclass(frozen=True)
+class RemoteCase(Case):
+    """A series of a server. ``name``: hash of its UID, so that it names no patient. ``source``: the server's URL."""
+
+    server: Server | None = None
+    remote: RemoteSeries | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells the series from itself once the server has more of it."""
+        return _digest(self.source, self.series or "", str(self.remote and self.remote.count))
+
+    @contextmanager
+    def opened(self, near: Path) -> Iterator[tuple[str, str | None]]:
+        """The series, fetched into a folder below ``near`` that is deleted at the end."""
+        if self.server is None or self.remote is None:
+            raise ValueError("a remote case needs a server and a series")
+        with fetched(self.server, self.remote, near=near) as folder:
+            yield str(folder), None
+
+
+def find_remote_cases(
+    server: Server,
+    query: Mapping[str, str],
+    limit: int | None = None,
+    tell: Callable[[str], None] = lambda note: None,
+) -> Iterator[RemoteCase]:
+    """The CT series that fit a query, see :func:`oarseg.dicomweb.find_series`, of ``MIN_SLICES`` slices or more.
+
+    ``tell``: told of what was passed over.
+    """
+    for one in find_series(server, query, limit, tell):
+        name = series_name(one.uid)
+        if one.count is not None and one.count < MIN_SLICES:
+            tell(f"{name}: {one.count} slice(s), passed over; at least {MIN_SLICES} are needed")
+            continue
+        yield RemoteCase(name, server.url, one.uid, server, one)
+
+
+def source_of(server: Server, query: Mapping[str, str]) -> str:
+    """What a batch is of, to be written down: the query, which may name a patient, as a hash."""
+    told = [f"{key}={query[key]}" for key in sorted(query)]
+    return f"{server.url}?{_digest(*told)}"
+
+
+def _digest(*parts: str) -> str:
+    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:16]

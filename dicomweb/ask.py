@@ -1,0 +1,125 @@
+"""Asking a server: again where that may help, and every way to fail as one error with one line."""
+
+from __future__ import annotations
+
+import http
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from oarseg.dicomweb.server import INSTALL, HttpError, Server
+from oarseg.errors import ConfigError, InputError, OarsegError
+
+if TYPE_CHECKING:
+    from dicomweb_client import DICOMwebClient
+
+Answer = TypeVar("Answer")
+# Seconds before each further try.
+PAUSES = (1.0, 2.0, 4.0, 8.0)
+BUSY = (429, 502, 503, 504)
+# Seconds to connect, and between two pieces of an answer.
+TIMEOUT = (10.0, 60.0)
+CREDENTIALS = (
+    "set OARSEG_DICOMWEB_TOKEN, or OARSEG_DICOMWEB_USER and OARSEG_DICOMWEB_PASSWORD, or give a token file, or write "
+    "them to ~/.netrc"
+)
+
+
+def ask(
+    server: Server, call: Callable[[DICOMwebClient], Answer], tell: Callable[[str], None] = lambda note: None
+) -> Answer:
+    """What ``call`` returns, which is given a client of the server, and called again after passing faults.
+
+    Passing are: no connection, no answer in time, an answer that ends early, and the statuses ``BUSY``. ``tell``: told
+    before it is tried again. Raises ConfigError (the package is missing, credentials), HttpError (the server refuses)
+    or InputError (no connection, an answer that is not DICOM).
+    """
+    try:
+        import requests
+        from dicomweb_client import DICOMwebClient
+    except ImportError as error:
+        raise ConfigError(f"DICOMweb needs the package dicomweb-client; install it: {INSTALL}") from error
+    from oarseg.dicomweb.session import Session
+
+    for pause in (*PAUSES, None):
+        try:
+            with Session(server) as session:
+                client = DICOMwebClient(server.url, session, timeout=TIMEOUT)
+                # Its own would take Ctrl-C for a fault of the network.
+                client.set_http_retry_params(retry=False)
+                return call(client)
+        except OarsegError:
+            raise
+        except requests.RequestException as error:
+            if pause is None or not _passes(error):
+                raise _told(server, error) from error
+            tell(f"no answer, trying again in {pause:.0f} s")
+            time.sleep(pause)
+        except Exception as error:  # noqa: BLE001 - what is no DICOM makes the libraries raise nearly anything
+            raise _unreadable(server, error) from error
+    raise AssertionError("unreachable")
+
+
+def _passes(error: Exception) -> bool:
+    """Whether it may be over soon."""
+    from requests import exceptions
+
+    if isinstance(error, exceptions.HTTPError) and error.response is not None:
+        return error.response.status_code in BUSY
+    if isinstance(error, exceptions.SSLError):
+        return False
+    return isinstance(error, (exceptions.ConnectionError, exceptions.Timeout, exceptions.ChunkedEncodingError))
+
+
+def _told(server: Server, error: Exception) -> InputError:
+    from requests import exceptions
+
+    from oarseg.dicomweb.session import Torn
+
+    if isinstance(error, exceptions.HTTPError) and error.response is not None:
+        status = error.response.status_code
+        # A refusal to store says why; the body of another has not been read.
+        content = error.response.content if error.response.request.method == "POST" else b""
+        return HttpError(_of_status(server, status), status, content)
+    if isinstance(error, exceptions.SSLError):
+        return InputError(
+            f"{server.url}: no secure connection ({_cause(error)}); if its certificate is signed by an authority of "
+            "your own, name that one's PEM file as CA bundle"
+        )
+    if isinstance(error, Torn):
+        return InputError(f"{server.url}: the answer ends early; try again later")
+    if isinstance(error, exceptions.Timeout):
+        return InputError(f"{server.url} does not answer in time; try again later")
+    if isinstance(error, (exceptions.ConnectionError, exceptions.ChunkedEncodingError)):
+        return InputError(f"{server.url}: no connection, or it broke ({_cause(error)}); check the URL and the network")
+    return _unreadable(server, error)
+
+
+def _of_status(server: Server, status: int) -> str:
+    try:
+        told = f"{status} {http.HTTPStatus(status).phrase}"
+    except ValueError:
+        told = str(status)
+    if status == 401:
+        return f"{server.url} wants to know who asks ({told}); {CREDENTIALS}"
+    if status == 403:
+        return f"{server.url} does not allow this ({told}); ask for the right, or check the credentials: {CREDENTIALS}"
+    if status == 404:
+        return f"{server.url} has nothing there ({told}); is the URL the root of a DICOMweb service?"
+    return f"{server.url} answered {told}"
+
+
+def _unreadable(server: Server, error: Exception) -> InputError:
+    return InputError(f"{server.url}: the answer cannot be read as DICOM ({type(error).__name__})")
+
+
+def _cause(error: BaseException) -> str:
+    """The innermost reason, without the address, which names the series."""
+    seen: set[int] = set()
+    found: BaseException = error
+    while id(found) not in seen:
+        seen.add(id(found))
+        inner = [a for a in (getattr(found, "reason", None), *found.args) if isinstance(a, BaseException)]
+        found = (inner or [found.__cause__ or found.__context__ or found])[0]
+    reason = getattr(found, "verify_message", None) or getattr(found, "strerror", None)
+    return str(reason) if reason else type(found).__name__
