@@ -111,7 +111,8 @@ def _retry(config, wanted: str) -> int:
     try:
         dead = {job.series for job in spool.state.jobs(FAILED, UNDELIVERED) if not job.cleared}
         chosen = sorted(key for key in dead if wanted == "all" or (len(wanted) >= 8 and key.startswith(wanted)))
-        tried = [key for key in chosen if spool.state.retry(key)]
+        places = [place.name for place in config.destinations]
+        tried = [key for key in chosen if spool.state.retry(key, places)]
         restore(spool)
     finally:
         spool.close()

@@ -2,7 +2,7 @@
 
 Axial slices are seen from the feet and coronal ones from the front, so that the patient's left is on the right of the
 picture; letters say so. The slices shown are voxel planes along the image's axes nearest to the patient's, so an
-oblique scan is shown as it was scanned.
+oblique scan is shown as it was scanned, and named so.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from scipy import ndimage
 from oarseg import __version__
 from oarseg.inference.measure import Measure
 from oarseg.sites import Organ, Site
+from oarseg.transforms.obliqueness import OBLIQUE_DEGREES, obliqueness
 
 WINDOW_HU = (-160, 240)
 AXIAL_LEVELS = 4
@@ -51,6 +52,12 @@ class View:
     def spacing(self) -> tuple[float, ...]:
         """Millimetres along x, y, z."""
         return tuple(np.linalg.norm(self.affine[:3, :3], axis=0).tolist())
+
+    @property
+    def slant(self) -> str:
+        """What to add to a plane's name where the planes are not the patient's."""
+        degrees = obliqueness(self.affine)
+        return f" but {degrees:.0f} degrees oblique" if degrees > OBLIQUE_DEGREES else ""
 
     def position(self, axis: int, index: int) -> float:
         """Where a slice lies along ``axis``, LPS mm, in the middle of the slice."""
@@ -211,7 +218,7 @@ def draw_slice(axes: object, view: View, plane: Plane, index: int, window: tuple
     axes.set_xlim(left * right, stop * right)
     axes.set_ylim(bottom * down, top * down)
     axes.set_axis_off()
-    height = f"{plane.name}, {'xyz'[plane.axis]} = {view.position(plane.axis, index):.1f} mm"
+    height = f"{plane.name}{view.slant}, {'xyz'[plane.axis]} = {view.position(plane.axis, index):.1f} mm"
     axes.text(0.5, -0.005, height, transform=axes.transAxes, color=MUTED, ha="center", va="top", fontsize=8)
     _letters(axes, plane)
 

@@ -20,19 +20,10 @@ from oarseg.inference.canvas import Canvas
 from oarseg.inference.volume import AXES, LOW_HU, Volume, hu_volume, scaled, turned, turned_geometry
 from oarseg.transforms.check_ct import MAX_VOXELS
 from oarseg.transforms.grid import Grid, image_grid
+from oarseg.transforms.obliqueness import OBLIQUE_DEGREES, obliqueness
 
-# The angle of the training's random turns: up to here the networks take a CT along its own axes (docs/geometry.md).
-OBLIQUE_DEGREES = 5.0
 # Slices that a thread straightens at a time.
 SLAB = 8
-
-
-def obliqueness(affine: np.ndarray) -> float:
-    """Degrees between the patient's axes and the voxel axes nearest to them: the largest of the three."""
-    matrix = np.asarray(affine, dtype=float)[:3, :3]
-    cosines = np.abs(matrix / np.linalg.norm(matrix, axis=0))
-    nearest = nib.io_orientation(affine)[:, 0].astype(int)
-    return math.degrees(math.acos(min(1.0, float(cosines[nearest, range(3)].min()))))
 
 
 def oblique_warnings(affine: np.ndarray) -> list[str]:

@@ -19,6 +19,7 @@ from oarseg.node.fields import (
     at_least_zero,
     build,
     count,
+    host,
     loopback,
     name,
     network,
@@ -91,7 +92,7 @@ class Destination:
 
     name: str = field(metadata={"check": name})
     ae_title: str = field(metadata={"check": ae_title})
-    host: str = ""
+    host: str = field(metadata={"check": host})
     port: int = field(default=104, metadata={"check": port})
     tls: bool = False
 
@@ -181,9 +182,6 @@ def _check_together(config: Config) -> None:
     names = [place.name for place in config.destinations]
     if twice := next((n for n in names if names.count(n) > 1), None):
         raise ConfigError(f"two [[destination]] have the name {twice!r}; give each its own")
-    for place in config.destinations:
-        if not place.host.strip():
-            raise ConfigError(f"[[destination]] {place.name!r} has no host; give its name or address")
     if bool(config.tls.certificate) != bool(config.tls.key):
         raise ConfigError("[tls] needs both certificate and key, or neither")
     if any(place.tls for place in config.destinations) and not config.tls.authorities:

@@ -25,6 +25,10 @@ create table if not exists delivery (
     since real not null, due real not null, reason text not null default '', primary key (job, destination));
 create index if not exists job_state on job (state);
 create index if not exists job_series on job (series);
+-- What is asked every second touches what is on disk only, however much is remembered.
+create index if not exists series_pending on series (key) where pending = 1;
+create index if not exists instance_here on instance (series, bytes) where here = 1;
+create index if not exists job_kept on job (state, changed) where cleared = 0;
 """
 
 

@@ -34,13 +34,15 @@ def bury(spool: Spool, job_id: int) -> None:
 
 def restore(spool: Spool) -> None:
     """Make the folder agree with the state: after a crash between the two, and when a dead letter was tried again."""
+    # Before the state is asked: a letter that is written meanwhile stays.
+    found = list((spool.root / "dead-letter").glob("*"))
     dead: dict[str, Job] = {}
     for job in spool.state.jobs(FAILED, UNDELIVERED):
         last = spool.state.last_job(job.series)
         if not job.cleared and last and (last.id == job.id or last.cleared):
             dead[job.series[:SHORT]] = job
     with contextlib.suppress(OSError):
-        for folder in (spool.root / "dead-letter").iterdir():
+        for folder in found:
             if folder.name not in dead:
                 shutil.rmtree(folder, ignore_errors=True)
         for job in dead.values():
@@ -58,7 +60,7 @@ def _told(spool: Spool, job: Job) -> str:
 
 def _write(spool: Spool, job: Job) -> None:
     folder = _folder(spool, job)
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     images = folder / "images"
     if not images.is_symlink():
         with contextlib.suppress(OSError):

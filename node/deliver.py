@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import io
 import logging
-import sqlite3
-import threading
 import time
 
 import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
-from pynetdicom import AE
+from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
 from oarseg.node.config import Config, Destination
 from oarseg.node.dead_letter import bury
 from oarseg.node.log import say, short
+from oarseg.node.loop import Loop
 from oarseg.node.metrics import Counters
 from oarseg.node.server import client_context
 from oarseg.node.spool import Spool
 from oarseg.node.state import Result, Sending
 
 CONNECT_SECONDS, ANSWER_SECONDS = 10, 60
-WITHOUT_ROOM_SECONDS = 10.0
 # The warnings of C-STORE: the object was stored, with something altered.
 STORED = (0x0000, 0xB000, 0xB006, 0xB007)
 
@@ -36,32 +34,19 @@ class NotSent(Exception):
     """A try that failed; its text says why, in the node's own words."""
 
 
-class Sender(threading.Thread):
+class Sender(Loop):
     """Sends to one destination, until it is stopped."""
 
     def __init__(self, config: Config, spool: Spool, counters: Counters, place: Destination) -> None:
-        super().__init__(name=f"sender {place.name}", daemon=True)
+        super().__init__(f"sender {place.name}", self._next, 0.5)
         self.config, self.spool, self.counters, self.place = config, spool, counters, place
-        self.wake, self.stopping = threading.Event(), threading.Event()
 
-    def run(self) -> None:
-        """Until ``stopping``; what is under way is finished."""
-        while not self.stopping.is_set():
-            self.wake.clear()
-            try:
-                sending = self.spool.state.due(self.place.name, time.time())
-                if sending is None:
-                    self.wake.wait(0.5)
-                else:
-                    self._do(sending)
-            except (OSError, sqlite3.Error) as error:
-                say("the spool cannot be written", logging.ERROR, reason=type(error).__name__)
-                self.stopping.wait(WITHOUT_ROOM_SECONDS)
-
-    def stop(self) -> None:
-        """After the try under way."""
-        self.stopping.set()
-        self.wake.set()
+    def _next(self) -> bool:
+        sending = self.spool.state.due(self.place.name, time.time(), self.config.delivery.longest_retry_seconds)
+        if sending is None:
+            return False
+        self._do(sending)
+        return True
 
     def _do(self, sending: Sending) -> None:
         told = {"series": short(sending.series), "job": sending.job, "destination": self.place.name}
@@ -134,13 +119,19 @@ def associate(config: Config, place: Destination, results: list[Result]) -> Asso
         for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
             ae.add_requested_context(kind, syntax)
     tls = (client_context(config.tls), place.host) if place.tls else None
+    bounded = [(evt.EVT_CONN_OPEN, _bounded)]
     try:
-        assoc = ae.associate(place.host, place.port, ae_title=place.ae_title, tls_args=tls)
+        assoc = ae.associate(place.host, place.port, ae_title=place.ae_title, tls_args=tls, evt_handlers=bounded)
     except (OSError, RuntimeError, ValueError) as error:
         raise NotSent(f"no connection ({type(error).__name__})") from error
     if assoc.is_established:
         return assoc
     raise NotSent("it rejected the association" if assoc.is_rejected else "no connection")
+
+
+def _bounded(event: evt.Event) -> None:
+    """A destination that stops within a message is given up; pynetdicom would wait for ever."""
+    event.assoc.dul.socket.socket.settimeout(ANSWER_SECONDS)
 
 
 def give_up_strangers(config: Config, spool: Spool) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import ipaddress
-import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,8 @@ from oarseg.errors import ConfigError
 Check = Callable[[Any], str | None]
 T = TypeVar("T")
 LONGEST_TITLE = 16
+# Of any number of seconds, hours, days, MiB or GiB: what no clock, socket or disk here has.
+LARGEST = 1e6
 _KINDS = {
     "str": (str, "text"),
     "Path": (str, "a path"),
@@ -49,6 +50,10 @@ def _value(one: dataclasses.Field, value: Any, where: str, base: Path) -> Any:
     if str(one.type).startswith("tuple"):
         if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
             raise ConfigError(f"{where} is {value!r}, expected a list of texts")
+        if not value and one.default != ():
+            raise ConfigError(f"{where} is empty, expected one or more")
+        if len(set(value)) < len(value):
+            raise ConfigError(f"{where} is {value!r}, expected each once")
         for item in value:
             _judge(check, item, where)
         return tuple(value)
@@ -97,6 +102,11 @@ def loopback(value: str) -> str | None:
         return "a loopback address, 127.0.0.1 or ::1"
 
 
+def host(value: str) -> str | None:
+    """A name or address."""
+    return None if value and not re.search(r"\s", value) else "a name or an address"
+
+
 def name(value: str) -> str | None:
     """Letters, digits, - and _; it stands in logs and metrics."""
     return None if re.fullmatch(r"[A-Za-z0-9_-]{1,40}", value) else "1 to 40 letters, digits, - or _"
@@ -113,13 +123,13 @@ def count(value: int) -> str | None:
 
 
 def above_zero(value: float) -> str | None:
-    """Finite and positive."""
-    return None if math.isfinite(value) and value > 0 else "more than 0"
+    """Positive."""
+    return None if 0 < value <= LARGEST else f"more than 0, at most {LARGEST:.0f}"
 
 
 def at_least_zero(value: float) -> str | None:
-    """Finite, not negative."""
-    return None if math.isfinite(value) and value >= 0 else "0 or more"
+    """Not negative."""
+    return None if 0 <= value <= LARGEST else f"0 or more, at most {LARGEST:.0f}"
 
 
 def one_of(*choices: str) -> Check:

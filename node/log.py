@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
@@ -33,9 +34,17 @@ def start_logging() -> None:
     handler.setFormatter(_Json())
     LOGGER.handlers, LOGGER.propagate = [handler], False
     LOGGER.setLevel(logging.INFO)
-    for name in ("pynetdicom", "pydicom"):
+    # Warnings quote values, and a thread that breaks would print what broke it.
+    logging.captureWarnings(True)
+    threading.excepthook = _thread_broke
+    # The root's too, or Python prints the warnings of every library that has no handler.
+    for name in ("pynetdicom", "pydicom", "py.warnings", None):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [logging.NullHandler()], False
+
+
+def _thread_broke(told: threading.ExceptHookArgs) -> None:
+    say("a thread broke", logging.ERROR, reason=told.exc_type.__name__)
 
 
 class _Json(logging.Formatter):

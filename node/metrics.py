@@ -57,6 +57,11 @@ def metrics_text(counters: Counters, gauges: list[tuple[str, str, dict[str, str]
     return "\n".join(lines) + "\n"
 
 
+def _health(wrong: list[str]) -> tuple[int, str, str]:
+    text = json.dumps({"status": "failing" if wrong else "ok", "wrong": wrong})
+    return 503 if wrong else 200, "application/json", text + "\n"
+
+
 def start_http(
     address: str, port: int, counters: Counters, gauges: Gauges, health: Callable[[], list[str]]
 ) -> ThreadingHTTPServer:
@@ -69,14 +74,18 @@ def start_http(
         timeout = 10
 
         def do_GET(self) -> None:  # noqa: N802 - the library's name
+            try:
+                answer = self._page()
+            except Exception as error:  # noqa: BLE001 - a spool that cannot be asked is an answer too
+                answer = _health([f"the spool cannot be asked ({type(error).__name__})"])
+            self._answer(*answer)
+
+        def _page(self) -> tuple[int, str, str]:
             if self.path == "/metrics":
-                self._answer(200, "text/plain; version=0.0.4; charset=utf-8", metrics_text(counters, gauges()))
-            elif self.path == "/health":
-                wrong = health()
-                text = json.dumps({"status": "failing" if wrong else "ok", "wrong": wrong})
-                self._answer(503 if wrong else 200, "application/json", text + "\n")
-            else:
-                self._answer(404, "text/plain", "there are /health and /metrics\n")
+                return 200, "text/plain; version=0.0.4; charset=utf-8", metrics_text(counters, gauges())
+            if self.path == "/health":
+                return _health(health())
+            return 404, "text/plain", "there are /health and /metrics\n"
 
         def _answer(self, status: int, kind: str, text: str) -> None:
             body = text.encode()
@@ -91,6 +100,10 @@ def start_http(
 
     class Http(ThreadingHTTPServer):
         daemon_threads = True
+
+        def handle_error(self, *_: Any) -> None:
+            """Said nothing: who asked went away."""
+
         if ":" in address:
             import socket
 

@@ -45,8 +45,12 @@ SUCCESS, OUT_OF_RESOURCES, MISMATCH, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0x
 # Told to peers. What claims to be much longer is no PDU of a peer that listens.
 LONGEST_PDU = 128 << 10
 PDU_ABORT_FACTOR = 8
+READ_BYTES = 64 << 10
 # A message is received whole before it can be refused; one that goes on for this many limits ends its association.
 ABORT_FACTOR = 2
+# Messages received that are not yet answered: by the standard, one at a time is sent.
+UNANSWERED = 2
+GOODBYE_SECONDS = 1.0
 _TAGS = ["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID"]
 LONGEST_UID = 64
 
@@ -62,10 +66,12 @@ class Receiver:
     def __init__(self, config: Config, spool: Spool, counters: Counters) -> None:
         self.config, self.spool, self.counters = config, spool, counters
         self._lock = threading.RLock()
-        # Of each association that is open, the series it brought; of each series, when its last association ended.
+        # Of each association that is open, the series it brought. Of each series, when one of it was open last, by a
+        # clock that nobody sets.
         self._open: dict[Any, set[str]] = {}
-        self._ended: dict[str, float] = {}
+        self._last: dict[str, float] = {}
         self._server: Server | None = None
+        self.thread: threading.Thread | None = None
         self._ae = self._entity()
 
     def _entity(self) -> AE:
@@ -86,7 +92,7 @@ class Receiver:
         handlers = [
             (evt.EVT_C_ECHO, self._on_echo), (evt.EVT_C_STORE, self._on_store), (evt.EVT_PDU_RECV, self._on_pdu),
             (evt.EVT_REJECTED, self._on_rejected), (evt.EVT_ACCEPTED, self._on_accepted),
-            (evt.EVT_CONN_OPEN, _bound_messages), (evt.EVT_CONN_CLOSE, self._on_end),
+            (evt.EVT_CONN_OPEN, _bounded_reads, [limits.idle_seconds]), (evt.EVT_CONN_CLOSE, self._on_end),
         ]  # fmt: skip
         self._server = self._ae.make_server(
             (node.address, node.port), ssl_context=server_context(self.config.tls), evt_handlers=handlers,
@@ -94,42 +100,47 @@ class Receiver:
             idle_seconds=limits.idle_seconds, tell=self._on_turned_away,
         )  # fmt: skip
         self._ae._servers.append(self._server)
-        threading.Thread(target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True).start()
+        self.thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True)
+        self.thread.start()
 
     def stop(self) -> None:
         """Listen no longer, and end every association; what was acknowledged is kept."""
         if self._server:
-            # What is not yet an association ends with its thread.
-            for assoc in self._server.active_associations:
+            server, self._server = self._server, None
+            server.shutdown()
+            # What is not yet an association ends with its thread. A peer that is silent within a message is not waited
+            # for.
+            for assoc in server.active_associations:
                 if assoc.is_established:
-                    assoc.abort()
-            self._server.shutdown()
-            self._server = None
+                    assoc.abort(block=False)
+            until = time.monotonic() + GOODBYE_SECONDS
+            while server.active_associations and time.monotonic() < until:
+                time.sleep(0.01)
 
     def open_associations(self) -> int:
         """Associations open now."""
-        return len(self._server.active_associations) if self._server else 0
+        server = self._server
+        return len(server.active_associations) if server else 0
 
     def done(self) -> list[str]:
-        """Series whose associations have ended, and to which nothing has come for the quiet time."""
-        now, quiet = time.time(), self.config.node.quiet_seconds
+        """Series whose associations have ended, and to which nothing has come for the quiet time.
+
+        What an earlier run of the node received waits for it anew: its sender may be trying again.
+        """
+        now, quiet = time.monotonic(), self.config.node.quiet_seconds
         with self._lock:
             self._open = {assoc: held for assoc, held in self._open.items() if assoc.is_alive()}
             busy = set().union(*self._open.values())
             pending = self.spool.state.pending()
-            self._ended = {key: when for key, when in self._ended.items() if key in dict(pending)}
-            # A clock that was set back must not make a series wait.
-            return [
-                key
-                for key, received in pending
-                if key not in busy and not 0 <= now - max(received, self._ended.get(key, 0.0)) < quiet
-            ]
+            self._last = {key: now if key in busy else self._last.get(key, now) for key in pending}
+            return [key for key, last in self._last.items() if key not in busy and now - last >= quiet]
 
     def finish(self) -> list[tuple[str, str]]:
         """Complete the series that are done. Returns each, and what that means (see ``State.complete``)."""
         # Held, so that no instance is registered between the two.
+        places = [place.name for place in self.config.destinations]
         with self._lock:
-            return [(series, self.spool.state.complete(series)) for series in self.done()]
+            return [(series, self.spool.state.complete(series, places)) for series in self.done()]
 
     def _on_echo(self, event: evt.Event) -> int:
         self.counters.add("echoes")
@@ -163,14 +174,21 @@ class Receiver:
         return answer
 
     def _on_pdu(self, event: evt.Event) -> None:
-        """A message without end would fill the memory."""
-        message = event.assoc.dimse.message
-        if message is None or message.data_set is None:
-            return
-        if message.data_set.tell() > ABORT_FACTOR * self.config.limits.instance_mib * MIB:
+        """A message without end would fill the memory, and so would messages that wait for no answer."""
+        dimse = event.assoc.dimse
+        message, reason = dimse.message, ""
+        if message is not None and message.encoded_command_set.tell() > LONGEST_PDU:
+            reason = "a command far larger than any"
+        elif message is not None and message.data_set.tell() > ABORT_FACTOR * self.config.limits.instance_mib * MIB:
+            reason = "a message far larger than instance_mib"
+        elif dimse.msg_queue.qsize() > UNANSWERED:
+            reason = "messages sent without waiting for answers"
+        if reason:
             self.counters.add("associations_aborted")
-            say("association aborted", logging.WARNING, reason="a message far larger than instance_mib")
-            message.data_set.truncate(0)
+            say("association aborted", logging.WARNING, reason=reason)
+            # Let go now, not when the association's thread comes to it.
+            dimse.message = None
+            dimse.msg_queue.queue.clear()
             event.assoc.abort()
 
     def _on_accepted(self, event: evt.Event) -> None:
@@ -187,21 +205,31 @@ class Receiver:
     def _on_end(self, event: evt.Event) -> None:
         with self._lock:
             for series in self._open.pop(event.assoc, ()):
-                self._ended[series] = time.time()
+                self._last[series] = time.monotonic()
                 say("association ended", series=short(series))
 
 
-def _bound_messages(event: evt.Event) -> None:
-    """pynetdicom would read as many bytes as a PDU claims to have, up to 4 GiB."""
+def _bounded_reads(event: evt.Event, seconds: float) -> None:
+    """pynetdicom would read as many bytes as a PDU claims to have, up to 4 GiB, however slowly they come."""
     connection = event.assoc.dul.socket
-    whole = connection.recv
 
-    def bounded(count: int) -> bytearray:
+    def read(count: int) -> bytearray:
         if count > PDU_ABORT_FACTOR * LONGEST_PDU:
             raise OSError("the PDU is too long")
-        return whole(count)
+        sock = connection.socket
+        until, content = time.monotonic() + seconds, bytearray()
+        try:
+            while len(content) < count:
+                sock.settimeout(max(0.001, until - time.monotonic()))
+                part = sock.recv(min(count - len(content), READ_BYTES))
+                if not part or time.monotonic() > until:
+                    break
+                content += part
+        finally:
+            sock.settimeout(seconds)
+        return content
 
-    connection.recv = bounded
+    connection.recv = read
 
 
 class _Unfit(Exception):

@@ -21,6 +21,8 @@ def keep_to(rules: Retention, spool: Spool, now: float | None = None) -> None:
     for state in (FAILED, UNDELIVERED):
         for job in spool.state.settled(state, now - rules.dead_letter_days * DAY):
             spool.drop_results(job.id)
+    for job in spool.state.overtaken():
+        spool.drop_results(job.id)
     for series in spool.state.idle_series():
         spool.drop_series(series)
         say("deleted", series=short(series))

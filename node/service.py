@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
-import threading
 import time
-from collections.abc import Callable
 
 from oarseg import __version__
-from oarseg.errors import ConfigError
+from oarseg.errors import ConfigError, OutputError
 from oarseg.node.config import GIB, Config
 from oarseg.node.dead_letter import restore
 from oarseg.node.deliver import Sender, give_up_strangers
 from oarseg.node.log import say, short
+from oarseg.node.loop import Loop
 from oarseg.node.metrics import Counters, start_http
 from oarseg.node.receive import Receiver
 from oarseg.node.retention import keep_to
@@ -40,13 +38,15 @@ class Node:
             recover(self.spool)
             give_up_strangers(config, self.spool)
             restore(self.spool)
+        except sqlite3.Error as error:
+            self.spool.close()
+            raise OutputError(f"spool {config.node.spool} cannot be written ({error}); is the disk full?") from error
         except BaseException:
             self.spool.close()
             raise
-        self._stopping = threading.Event()
-        self._loop = threading.Thread(target=self._run, name="loop", daemon=True)
+        self._kept = 0.0
+        self._loops = (Loop("rounds", self._round, TICK_SECONDS), *self.senders, self.worker)
         self._http = None
-        self._full = False
 
     def start(self) -> None:
         """Listen and work. Raises ConfigError where a port cannot be had."""
@@ -61,50 +61,37 @@ class Node:
         except OSError as error:
             self.receiver.stop()
             raise ConfigError(f"cannot listen on {http.address} port {http.port} ({error.strerror})") from error
-        for thread in (self.worker, *self.senders, self._loop):
-            thread.start()
+        for loop in self._loops:
+            loop.start()
         say("started", version=__version__, ae_title=node.ae_title, address=node.address, port=node.port)
 
     def stop(self) -> None:
         """End: no more is received, what is under way is given ``stop_seconds``. What is left goes on at a start."""
         say("stopping")
         until = time.monotonic() + self.config.node.stop_seconds
+        for loop in self._loops:
+            loop.stop()
         self.receiver.stop()
-        self._stopping.set()
-        threads = (self._loop, *self.senders, self.worker)
-        for thread in (self.worker, *self.senders):
-            thread.stop()
-        for thread in threads:
-            if thread.ident is not None:
-                thread.join(max(0.0, until - time.monotonic()))
+        for loop in self._loops:
+            if loop.ident is not None:
+                loop.join(max(0.0, until - time.monotonic()))
         if self._http:
             self._http.shutdown()
             self._http.server_close()
-        if not any(thread.is_alive() for thread in threads):
+        if not any(loop.is_alive() for loop in self._loops):
             self.spool.close()
         say("stopped")
 
-    def _run(self) -> None:
-        kept = 0.0
-        while not self._stopping.wait(TICK_SECONDS):
-            self._guarded(self._finish_series)
-            if self.worker.contoured.is_set():
-                self.worker.contoured.clear()
-                for sender in self.senders:
-                    sender.wake.set()
-            if time.monotonic() - kept > RETENTION_SECONDS:
-                kept = time.monotonic()
-                self._guarded(lambda: keep_to(self.config.retention, self.spool))
-
-    def _guarded(self, step: Callable[[], None]) -> None:
-        """A disk that is full now is not the end of the node."""
-        try:
-            step()
-            self._full = False
-        except (OSError, sqlite3.Error) as error:
-            if not self._full:
-                say("the spool cannot be written", logging.ERROR, reason=type(error).__name__)
-            self._full = True
+    def _round(self) -> bool:
+        self._finish_series()
+        if self.worker.contoured.is_set():
+            self.worker.contoured.clear()
+            for sender in self.senders:
+                sender.wake.set()
+        if time.monotonic() - self._kept > RETENTION_SECONDS:
+            keep_to(self.config.retention, self.spool)
+            self._kept = time.monotonic()
+        return False
 
     def _finish_series(self) -> None:
         for series, meaning in self.receiver.finish():
@@ -114,12 +101,11 @@ class Node:
                 sender.wake.set()
 
     def _wrong(self) -> list[str]:
-        threads = (self.worker, *self.senders, self._loop)
+        threads = [thread for thread in (self.receiver.thread, *self._loops) if thread]
         wrong = [f"{thread.name} ended" for thread in threads if not thread.is_alive()]
+        wrong += [f"{loop.name}: {loop.wrong}" for loop in self._loops if loop.wrong]
         if self.spool.free() < self.config.limits.free_gib * GIB:
             wrong.append("too little space left on the disk; instances are refused")
-        if self._full:
-            wrong.append("the spool cannot be written")
         return wrong
 
     def _gauges(self) -> list[tuple[str, str, dict[str, str], float]]:

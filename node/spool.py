@@ -52,8 +52,11 @@ class Spool:
         self.root, self.limits = root, limits
         self.lock = threading.RLock()
         try:
+            # Patients' images: for the node's user alone, unless the folder was made by somebody who knows better.
+            root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in ("series", "results", "dead-letter", "work", "incoming"):
-                (root / name).mkdir(parents=True, exist_ok=True)
+                (root / name).mkdir(exist_ok=True)
+            flush_folder(root)
             self._claim = _claimed(root)
             self.state = State(root / "node.db")
             self._sweep()
@@ -77,27 +80,45 @@ class Spool:
         return shutil.disk_usage(self.root).free
 
     def store(self, series_uid: str, instance_uid: str, content: bytes) -> bool:
-        """Keep an instance for good; False where it is here already. Raises Refused; then nothing is left of it."""
+        """Keep an instance for good; False where it is here already. Raises Refused; then nothing is left of it.
+
+        Another content under a known UID takes the place of the one that is here: a slice that came damaged is mended
+        by sending it again.
+        """
         series, instance = hashed(series_uid), hashed(instance_uid)
         try:
             with self.lock:
-                if self.state.is_here(series, instance):
-                    self.state.touch(series)
+                if self._known(series, instance, content):
                     return False
                 self._check_room(series, len(content))
             partial = self._write(content)
             # Together, so that retention never deletes a file between its renaming and its row.
             with self.lock:
                 try:
-                    self._place(partial, series, instance)
+                    # It may have come over two associations at once.
+                    if self._known(series, instance, content):
+                        return False
+                    if self.state.is_here(series, instance):
+                        # Before its file: after a crash between the two there is a job too many, not one too few.
+                        self.state.add_instance(series, instance, len(content))
+                    self._bytes += len(content) - self._place(partial, series, instance)
                     self.state.add_instance(series, instance, len(content))
-                    self._bytes += len(content)
                 finally:
                     partial.unlink(missing_ok=True)
         except (OSError, sqlite3.Error) as error:
             room = getattr(error, "errno", None) in NO_ROOM or "full" in str(error)
             raise Refused("no space left on the disk" if room else "the spool cannot be written") from error
         return True
+
+    def _known(self, series: str, instance: str, content: bytes) -> bool:
+        path = self._path(series, instance)
+        known = self.state.is_here(series, instance) and path.is_file() and path.read_bytes() == content
+        if known:
+            self.state.touch(series)
+        return known
+
+    def _path(self, series: str, instance: str) -> Path:
+        return self.root / "series" / series / f"{instance}.dcm"
 
     def _check_room(self, series: str, size: int) -> None:
         limits = self.limits
@@ -122,13 +143,16 @@ class Spool:
             raise
         return partial
 
-    def _place(self, partial: Path, series: str, instance: str) -> None:
-        folder = self.root / "series" / series
-        if not folder.is_dir():
-            folder.mkdir()
-            flush_folder(folder.parent)
-        partial.replace(folder / f"{instance}.dcm")
-        flush_folder(folder)
+    def _place(self, partial: Path, series: str, instance: str) -> int:
+        """Returns the bytes of what it replaced."""
+        path = self._path(series, instance)
+        if not path.parent.is_dir():
+            path.parent.mkdir()
+            flush_folder(path.parent.parent)
+        before = path.stat().st_size if path.is_file() else 0
+        partial.replace(path)
+        flush_folder(path.parent)
+        return before
 
     def lay_out(self, job: int, series: str) -> Path:
         """A new folder of a job with links to the images it is of, which later ones do not enter."""
@@ -136,7 +160,7 @@ class Spool:
         shutil.rmtree(work, ignore_errors=True)
         (work / "ct").mkdir(parents=True)
         for name in self.state.instances(series):
-            source, link = self.root / "series" / series / f"{name}.dcm", work / "ct" / f"{name}.dcm"
+            source, link = self._path(series, name), work / "ct" / f"{name}.dcm"
             try:
                 os.link(source, link)
             except OSError as error:  # a disk without hard links

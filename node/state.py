@@ -1,6 +1,7 @@
 """What is known of every series, job and delivery: an SQLite database that survives ``kill -9``.
 
-A change is on disk when its method returns. No UID of what was received enters it: what is known has hashes for names.
+A change is on disk when its method returns. What is known has hashes for names; only the reason of a dead letter, as
+long as it is kept, may quote what was received.
 
 A series is receiving while ``pending``. Once whole it makes a job if there are instances that no job had (``fresh``):
 
@@ -10,10 +11,12 @@ A series is receiving while ``pending``. Once whole it makes a job if there are 
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Sequence
 
-from oarseg.node.database import Database, Job, Result, Sending
+from oarseg.node.database import Job, Result, Sending
+from oarseg.node.instances import HERE, Instances
 
 WAITING, SEGMENTING, SENDING, DELIVERED = "waiting", "segmenting", "sending", "delivered"
 FAILED, UNDELIVERED = "failed", "undelivered"
@@ -21,55 +24,12 @@ STATES = (WAITING, SEGMENTING, SENDING, DELIVERED, FAILED, UNDELIVERED)
 PENDING, DONE, DEAD = "pending", "done", "dead"
 
 
-class State(Database):
+class State(Instances):
     """The database, as what is done with it. Methods may be called from any thread."""
 
-    # Receiving.
+    # Contouring.
 
-    def add_instance(self, series: str, key: str, size: int) -> None:
-        """An instance whose file is on disk. One that was here before, and was deleted since, is not fresh."""
-        with self.change() as db:
-            db.execute(
-                "insert into series values (?, 1, ?) "
-                "on conflict (key) do update set pending = 1, received = excluded.received",
-                (series, time.time()),
-            )
-            db.execute(
-                "insert into instance values (?, ?, ?, 1, 1) "
-                "on conflict (series, key) do update set here = 1, bytes = excluded.bytes",
-                (series, key, size),
-            )
-
-    def touch(self, series: str) -> None:
-        """A duplicate came: the series is looked at again when its sender is done."""
-        with self.change() as db:
-            db.execute("update series set pending = 1, received = ? where key = ?", (time.time(), series))
-
-    def is_here(self, series: str, key: str) -> bool:
-        """Whether an instance is on disk."""
-        return bool(self._rows("select 1 from instance where series = ? and key = ? and here = 1", series, key))
-
-    def count(self, series: str) -> int:
-        """Instances of a series on disk."""
-        return self._rows("select count(*) from instance where series = ? and here = 1", series)[0][0]
-
-    def instances(self, series: str) -> list[str]:
-        """Names of the instances of a series on disk, those of its jobs."""
-        return [r[0] for r in self._rows("select key from instance where series = ? and here and not fresh", series)]
-
-    def all_here(self) -> set[tuple[str, str]]:
-        """Series and instance of everything on disk."""
-        return set(self._rows("select series, key from instance where here = 1"))
-
-    def spool_bytes(self) -> int:
-        """Bytes of all instances on disk."""
-        return self._rows("select coalesce(sum(bytes), 0) from instance where here = 1")[0][0]
-
-    def pending(self) -> list[tuple[str, float]]:
-        """Series that are being received, and when the last instance of each came."""
-        return self._rows("select key, received from series where pending = 1")
-
-    def complete(self, series: str) -> str:
+    def complete(self, series: str, destinations: Sequence[str]) -> str:
         """The series is whole for now. Returns what that means.
 
         "new": a job is waiting. "again": what had failed, or had not been delivered, is tried again. "known": it
@@ -84,24 +44,23 @@ class State(Database):
             if fresh or not last:
                 self._add_job(series)
                 return "new"
-            return "again" if self.retry(series) else "known"
+            return "again" if self.retry(series, destinations) else "known"
 
-    def retry(self, series: str) -> bool:
-        """Try a dead letter again; False where it is none."""
+    def retry(self, series: str, destinations: Sequence[str]) -> bool:
+        """Try a dead letter again, with the destinations there are now; False where it is none."""
         with self.change() as db:
             last = self.last_job(series)
-            if last and last.state == FAILED and self.count(series):
-                self._add_job(series)
+            if not last or last.state not in (FAILED, UNDELIVERED):
+                return False
+            if last.state == UNDELIVERED and not last.cleared:
+                db.execute("delete from delivery where job = ? and state = ?", (last.id, DEAD))
+                self._deliver(last.id, destinations)
                 return True
-            if last and last.state == UNDELIVERED and not last.cleared:
-                self.set_job(last.id, SENDING)
-                db.execute(
-                    "update delivery set state = ?, attempts = 0, due = 0, since = ?, reason = '' "
-                    "where job = ? and state = ?",
-                    (PENDING, time.time(), last.id, DEAD),
-                )
-                return True
-            return False
+            # Its results are gone, or there never were any.
+            if not self.count(series):
+                return False
+            self._add_job(series)
+            return True
 
     def _add_job(self, series: str) -> None:
         with self.change() as db:
@@ -109,26 +68,19 @@ class State(Database):
                 "insert into job (series, state, attempts, changed) values (?, ?, 0, ?)", (series, WAITING, time.time())
             )
 
-    # Contouring.
-
     def jobs(self, *states: str) -> list[Job]:
         """Jobs in any of the states, oldest first."""
         marks = ", ".join("?" * len(states))
-        rows = self._rows(
-            f"select id, series, state, attempts, changed, reason, cleared from job where state in ({marks}) "
-            "order by id",
-            *states,
-        )
+        return self._jobs(f"state in ({marks})", *states)
+
+    def _jobs(self, condition: str, *values: object) -> list[Job]:
+        columns = "id, series, state, attempts, changed, reason, cleared"
+        rows = self._rows(f"select {columns} from job where {condition} order by id", *values)
         return [Job(*row[:6], bool(row[6])) for row in rows]
 
     def last_job(self, series: str) -> Job | None:
         """The newest job of a series."""
-        rows = self._rows(
-            "select id, series, state, attempts, changed, reason, cleared from job where series = ? "
-            "order by id desc limit 1",
-            series,
-        )
-        return Job(*rows[0][:6], bool(rows[0][6])) if rows else None
+        return next(iter(self._jobs("id = (select max(id) from job where series = ?)", series)), None)
 
     def next_job(self) -> Job | None:
         """The oldest waiting job, now segmenting, its attempt counted.
@@ -153,22 +105,34 @@ class State(Database):
         with self.change() as db:
             db.execute("update job set state = ?, reason = ?, changed = ? where id = ?", values)
 
-    def uncount(self, job: int) -> None:
-        """An attempt that was not the case's fault: back to waiting."""
+    def wait_again(self, job: int, counted: bool = True) -> None:
+        """Back to waiting; ``counted``: whether the attempt counts.
+
+        A job that waits for the same series goes: both would take all the slices that are here.
+        """
         with self.change() as db:
-            db.execute("update job set attempts = attempts - 1 where id = ?", (job,))
+            db.execute(
+                "delete from job where state = ? and series = (select series from job where id = ?)", (WAITING, job)
+            )
+            db.execute("update job set attempts = attempts - ? where id = ?", (not counted, job))
             self.set_job(job, WAITING)
 
     def contoured(self, job: int, results: Sequence[Result], destinations: Sequence[str]) -> None:
         """The results are on disk, and are to be sent."""
-        now = time.time()
+        with self.change() as db:
+            db.executemany("insert into result values (?, ?, ?, ?)", [(job, *vars(r).values()) for r in results])
+            self._deliver(job, destinations)
+
+    def _deliver(self, job: int, destinations: Sequence[str]) -> None:
+        """To every destination that does not have the results."""
         with self.change() as db:
             self.set_job(job, SENDING)
-            db.executemany("insert into result values (?, ?, ?, ?)", [(job, *vars(r).values()) for r in results])
             db.executemany(
-                "insert into delivery (job, destination, state, attempts, since, due) values (?, ?, ?, 0, ?, 0)",
-                [(job, name, PENDING, now) for name in destinations],
+                "insert or ignore into delivery (job, destination, state, attempts, since, due) "
+                "values (?, ?, ?, 0, ?, 0)",
+                [(job, name, PENDING, time.time()) for name in destinations],
             )
+            self._settle(job)
 
     # Sending.
 
@@ -179,12 +143,15 @@ class State(Database):
             for row in self._rows("select file, sop_class, sop_instance from result where job = ? order by file", job)
         ]
 
-    def due(self, destination: str, now: float) -> Sending | None:
-        """What is to be sent to a destination next."""
+    def due(self, destination: str, now: float, longest: float = math.inf) -> Sending | None:
+        """What is to be sent to a destination next.
+
+        What is due in more than ``longest`` seconds is due now: the clock was set back.
+        """
         rows = self._rows(
             "select job, job.series, destination, delivery.attempts, since from delivery join job on job.id = job "
-            "where destination = ? and delivery.state = ? and due <= ? order by due, job limit 1",
-            destination, PENDING, now,
+            "where destination = ? and delivery.state = ? and (due <= ? or due > ?) order by due, job limit 1",
+            destination, PENDING, now, now + longest,
         )  # fmt: skip
         return Sending(*rows[0]) if rows else None
 
@@ -210,17 +177,14 @@ class State(Database):
                 "update delivery set state = ?, reason = ?, attempts = attempts + 1 where job = ? and destination = ?",
                 (state, reason, job, destination),
             )
-            rows = db.execute("select destination, state, reason from delivery where job = ?", (job,)).fetchall()
-            if all(row[1] != PENDING for row in rows):
-                dead = [f"{row[0]}: {row[2]}" for row in rows if row[1] == DEAD]
-                self.set_job(job, UNDELIVERED if dead else DELIVERED, "; ".join(dead))
-                if not dead:
-                    # Earlier failures of the series are of no interest any longer.
-                    db.execute(
-                        "update job set cleared = 1 where state = ? and id < ? and series = "
-                        "(select series from job where id = ?)",
-                        (FAILED, job, job),
-                    )
+            self._settle(job)
+
+    def _settle(self, job: int) -> None:
+        """A job of which nothing is to be sent any longer is delivered, or not."""
+        rows = self._rows("select destination, state, reason from delivery where job = ?", job)
+        if all(row[1] != PENDING for row in rows):
+            dead = [f"{row[0]}: {row[2]}" for row in rows if row[1] == DEAD]
+            self.set_job(job, UNDELIVERED if dead else DELIVERED, "; ".join(dead))
 
     def strangers(self, destinations: Sequence[str]) -> list[tuple[int, str]]:
         """Deliveries under way to destinations that are no longer there."""
@@ -237,33 +201,36 @@ class State(Database):
 
     def settled(self, state: str, before: float) -> list[Job]:
         """Jobs in a state since before a time, whose files are still there."""
-        return [job for job in self.jobs(state) if not job.cleared and job.changed <= before]
+        return self._jobs("state = ? and cleared = 0 and changed <= ?", state, before)
+
+    def overtaken(self) -> list[Job]:
+        """Dead letters of series of which a later job, of all their slices, was delivered."""
+        return self._jobs(
+            "cleared = 0 and state in (?, ?) and exists (select 1 from job as later where later.series = job.series "
+            "and later.id > job.id and later.state = ?)",
+            FAILED, UNDELIVERED, DELIVERED,
+        )  # fmt: skip
 
     def clear_job(self, job: int) -> None:
-        """A job's results are no longer on disk."""
+        """A job's results are no longer on disk. Its reason goes too: it may quote what the images said."""
         with self.change() as db:
-            db.execute("update job set cleared = 1 where id = ?", (job,))
-
-    def clear_series(self, series: str) -> None:
-        """No instance of it is on disk any longer."""
-        with self.change() as db:
-            db.execute("update instance set here = 0 where series = ?", (series,))
+            db.execute("update job set cleared = 1, reason = '' where id = ?", (job,))
 
     def busy(self, series: str) -> bool:
         """Whether a series is being received, or a job of it needs its images or may be tried again."""
         return bool(
             self._rows("select 1 from series where key = ? and pending = 1", series)
             or self._rows(
-                "select 1 from job where series = ? and not cleared and state <> ? limit 1", series, DELIVERED
+                "select 1 from job where series = ? and cleared = 0 and state <> ? limit 1", series, DELIVERED
             )
         )
 
     def idle_series(self) -> list[str]:
         """Series with images on disk of which nothing is going on and no job's files are kept."""
         rows = self._rows(
-            "select key from series where pending = 0 and exists "
-            "(select 1 from instance where series = series.key and here = 1) and not exists "
-            "(select 1 from job where job.series = series.key and not cleared)"
+            f"select distinct series from {HERE} "
+            "and series not in (select key from series where pending = 1) "
+            "and series not in (select series from job where cleared = 0)"
         )
         return [row[0] for row in rows]
 
@@ -272,7 +239,7 @@ class State(Database):
         gone = (
             "select key from series where received < ? and pending = 0 and not exists "
             "(select 1 from instance where series = series.key and here = 1) and not exists "
-            "(select 1 from job where job.series = series.key and not cleared)"
+            "(select 1 from job where job.series = series.key and cleared = 0)"
         )
         with self.change() as db:
             keys = [row[0] for row in db.execute(gone, (before,))]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
@@ -17,9 +15,10 @@ from oarseg.inference.outputs import RTSTRUCT, SEG
 from oarseg.node.config import Config
 from oarseg.node.dead_letter import bury
 from oarseg.node.log import say, short
+from oarseg.node.loop import SPOOL_ERRORS, Loop
 from oarseg.node.metrics import Counters
 from oarseg.node.spool import NO_ROOM, Spool
-from oarseg.node.state import FAILED, SEGMENTING, WAITING, Job, Result
+from oarseg.node.state import FAILED, SEGMENTING, Job, Result
 from oarseg.text import printable
 
 # Contours a folder of images into another folder; raises OarsegError.
@@ -30,35 +29,28 @@ TRIES = 10
 WITHOUT_ROOM_SECONDS = 30.0
 
 
-class Worker(threading.Thread):
+class Worker(Loop):
     """Contours what is waiting, until it is stopped."""
 
     def __init__(self, config: Config, spool: Spool, counters: Counters, segmenter: Segmenter) -> None:
-        super().__init__(name="worker", daemon=True)
+        super().__init__("worker", self._next, 1.0)
         self.config, self.spool, self.counters, self.segmenter = config, spool, counters, segmenter
-        self.wake, self.stopping = threading.Event(), threading.Event()
         self.contoured = threading.Event()
+        self._spool_failed = False
 
-    def run(self) -> None:
-        """Until ``stopping``; what is under way is finished."""
-        while not self.stopping.is_set():
-            self.wake.clear()
-            try:
-                job = self.spool.state.next_job()
-                if job is None:
-                    self.wake.wait(1.0)
-                else:
-                    self._do(job)
-            except (OSError, sqlite3.Error) as error:
-                say("the spool cannot be written", logging.ERROR, reason=type(error).__name__)
-                self.stopping.wait(WITHOUT_ROOM_SECONDS)
-                with contextlib.suppress(OSError, sqlite3.Error):
-                    recover(self.spool)
-
-    def stop(self) -> None:
-        """After the series under way."""
-        self.stopping.set()
-        self.wake.set()
+    def _next(self) -> bool:
+        # What an error left behind in the step before. None of it was the series's fault if the spool failed.
+        recover(self.spool, counted=not self._spool_failed)
+        self._spool_failed = False
+        job = self.spool.state.next_job()
+        if job is None:
+            return False
+        try:
+            self._do(job)
+        except SPOOL_ERRORS:
+            self._spool_failed = True
+            raise
+        return True
 
     def _do(self, job: Job) -> None:
         name, began = short(job.series), time.monotonic()
@@ -98,18 +90,21 @@ class Worker(threading.Thread):
     def _without_room(self, job: Job, error: Exception) -> None:
         """A full disk is not the series's fault."""
         say("no space left; trying again later", logging.ERROR, series=short(job.series), job=job.id)
-        self.spool.state.uncount(job.id)
+        self.spool.state.wait_again(job.id, counted=False)
         self.stopping.wait(WITHOUT_ROOM_SECONDS)
 
 
-def recover(spool: Spool) -> None:
-    """Jobs at which an earlier run ended go back to waiting, or after ``TRIES`` times to the dead letters."""
+def recover(spool: Spool, counted: bool = True) -> None:
+    """Jobs at which an earlier run ended go back to waiting, or after ``TRIES`` times to the dead letters.
+
+    ``counted``: whether the try counts.
+    """
     for job in spool.state.jobs(SEGMENTING):
-        if job.attempts >= TRIES:
+        if counted and job.attempts >= TRIES:
             spool.state.set_job(job.id, FAILED, f"the node ended {job.attempts} times while contouring it")
             bury(spool, job.id)
         else:
-            spool.state.set_job(job.id, WAITING)
+            spool.state.wait_again(job.id, counted)
 
 
 def make_segmenter(config: Config) -> Segmenter:

@@ -39,6 +39,7 @@ def body_grid(
     crop = whole.crop(tuple(s.start for s in box), tuple(s.stop for s in box))
     return np.ascontiguousarray(resampled[(slice(None), *box)]), crop
 
+
 def body_slices(volume: np.ndarray, margin: int = 4) -> Slices:
     """Slices (D, H, W) around the body above -500 HU, ``margin`` voxels wider.
 

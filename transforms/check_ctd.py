@@ -12,13 +12,15 @@ from monai.transforms import MapTransform
 
 from oarseg.errors import InputError
 from oarseg.transforms.check_ct import check_ct
+from oarseg.transforms.obliqueness import OBLIQUE_DEGREES, obliqueness
 
 
 class CheckCTd(MapTransform):
     """``check_ct`` as a MONAI transform: passes the image on unchanged, or ends the run before it costs anything.
 
     Input: MetaTensors (1, i, j, k) in HU, with the file's name in ``meta["filename_or_obj"]`` where there is one.
-    What is merely unusual becomes a ``UserWarning``. Raises InputError or GeometryError.
+    What is merely unusual becomes a ``UserWarning``, an oblique CT among it: the bundles that run by MONAI alone take
+    it along its own axes. Raises InputError or GeometryError.
 
     >>> CheckCTd(keys="image")({"image": image})                   # doctest: +SKIP
     """
@@ -35,6 +37,13 @@ class CheckCTd(MapTransform):
             affine = getattr(image, "affine", None)
             volume = image.as_tensor() if hasattr(image, "as_tensor") else torch.as_tensor(image)
             volume = (volume[0] if volume.ndim > 3 else volume).cpu()
-            for message in check_ct(volume, np.eye(4) if affine is None else affine.cpu(), name):
+            matrix = np.eye(4) if affine is None else np.asarray(affine.cpu(), dtype=float)
+            messages = check_ct(volume, matrix, name)
+            if (degrees := obliqueness(matrix)) > OBLIQUE_DEGREES:
+                messages.append(
+                    f"{name}: the voxel axes lie {degrees:.0f} degrees oblique to the patient's, and the CT is not "
+                    "resampled onto them here; organs are contoured poorly, oarseg segment does better"
+                )
+            for message in messages:
                 warnings.warn(message, UserWarning, stacklevel=2)
         return dict(data)

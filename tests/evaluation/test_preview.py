@@ -6,6 +6,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from matplotlib import image as png
+from matplotlib.figure import Figure
 
 from oarseg.evaluation.preview import (
     AXIAL,
@@ -13,6 +14,7 @@ from oarseg.evaluation.preview import (
     SAGITTAL,
     areas,
     choose_levels,
+    draw_slice,
     lps_view,
     picture,
     shown_box,
@@ -85,3 +87,17 @@ def test_the_picture_is_drawn_in_the_colours_of_the_table(empty, tmp_path):
     for key in ("eye_left", "mandible", "brainstem"):
         there = (np.abs(drawn - SITE.organ(key).color).max(axis=-1) < 6).sum()
         assert (there > 50) == (key != "brainstem"), key
+
+
+@pytest.mark.parametrize(
+    "degrees, told",
+    [(4, "axial, z ="), (20, "axial but 20 degrees oblique, z ="), (-20, "axial but 20 degrees oblique, z =")],
+)
+def test_planes_of_an_oblique_scan_are_not_called_axial_alone(degrees, told):
+    hu, label, affine = scan("SPL")
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    turn = np.array([[1, 0, 0, 0], [0, cos, -sin, 0], [0, sin, cos, 0], [0, 0, 0, 1]])
+    view = lps_view(hu, label, turn @ affine)
+    axes = Figure().add_subplot()
+    draw_slice(axes, view, AXIAL, 15, shown_box(view))
+    assert any(text.get_text().startswith(told) for text in axes.texts)

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
 
+import pydicom
 import pytest
 
 pytest.importorskip("pynetdicom", reason="needs pynetdicom: pip install 'oarseg[node]'")
 
-from oarseg.errors import ConfigError
+from oarseg.errors import ConfigError, InputError, OutputError
 from oarseg.node import Node
 from oarseg.node.retention import DAY, keep_to
 from oarseg.node.spool import hashed
@@ -89,6 +96,8 @@ def test_a_bad_series_is_a_dead_letter_with_the_reason_and_the_next_one_goes_on(
     site.send(good)
     tools.wait_for(lambda: site.totals(node) == {"failed": 1, "delivered": 1})
     folder = site.folder / "spool/dead-letter" / hashed(bad[0].SeriesInstanceUID)[:16]
+    # The state is on disk before the letter is.
+    tools.wait_for((folder / "reason.json").exists)
     letter = json.loads((folder / "reason.json").read_text())
     assert letter["reason"] == "InputError: too few slices" and letter["instances"] == 2
     assert len(list((folder / "images").iterdir())) == 2
@@ -138,11 +147,12 @@ def test_what_is_kept_and_for_how_long(site, tools):
     site.send(tools.ct_slices(3))
     site.send(tools.ct_slices(2))
     tools.wait_for(lambda: site.totals(node) == {"delivered": 1, "failed": 1})
-    rules, state, now = node.config.retention, node.spool.state, __import__("time").time()
+    rules, state, now = node.config.retention, node.spool.state, time.time()
+    results = node.spool.results(state.jobs("delivered")[0].id)
     keep_to(rules, node.spool, now + 3000)
-    assert len(state.all_here()) == 5 and node.spool.results(1).is_dir()
+    assert len(state.all_here()) == 5 and results.is_dir()
     keep_to(rules, node.spool, now + 4000)
-    assert len(state.all_here()) == 2 and not node.spool.results(1).exists()
+    assert len(state.all_here()) == 2 and not results.exists()
     assert len(list((site.folder / "spool/dead-letter").iterdir())) == 1
     keep_to(rules, node.spool, now + 3 * DAY)
     assert not state.all_here() and not list((site.folder / "spool/dead-letter").iterdir())
@@ -174,8 +184,8 @@ def test_a_series_at_which_the_node_ends_again_and_again_is_a_dead_letter(site, 
     node = site.start()
     site.send(tools.ct_slices(3))
     state = node.spool.state
-    series = state.pending()[0][0]
-    state.complete(series)
+    series = state.pending()[0]
+    state.complete(series, ["planning"])
     tools.wait_for(lambda: site.totals(node).get("delivered") == 1)
     with state.change() as db:
         db.execute("update job set state = 'segmenting', attempts = 10")
@@ -202,9 +212,12 @@ def test_a_port_that_is_taken_is_an_error(site, tools):
     node.spool.close()
 
 
-def test_health_and_metrics(site, tools):
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_health_and_metrics(site, tools, monkeypatch):
     import urllib.error
     import urllib.request
+
+    from oarseg.node import loop
 
     port = tools.free_port()
     site.over = {"http": {"port": port}}
@@ -226,11 +239,35 @@ def test_health_and_metrics(site, tools):
     # Each name is told once, as Prometheus asks.
     types = [line for line in text.splitlines() if line.startswith("# TYPE")]
     assert len(types) == len(set(types))
+
+    def wrong() -> str:
+        with pytest.raises(urllib.error.HTTPError) as told:
+            get("/health")
+        assert told.value.code == 503
+        return told.value.read().decode()
+
+    # An error that nobody thought of ends no thread, and is told until it goes.
+    real = node.spool.state.next_job
+    monkeypatch.setattr(loop, "AFTER_ERROR_SECONDS", 0.1)
+    monkeypatch.setattr(node.spool.state, "next_job", lambda: {}[tools.patient])
+    tools.wait_for(lambda: node.worker.wrong)
+    assert "worker: an unexpected error" in wrong() and tools.patient not in wrong()
+    monkeypatch.setattr(node.spool.state, "next_job", real)
+    tools.wait_for(lambda: not node.worker.wrong)
+    assert json.loads(get("/health"))["wrong"] == []
     node.worker.stop()
     node.worker.join()
-    with pytest.raises(urllib.error.HTTPError) as told:
-        get("/health")
-    assert told.value.code == 503 and "worker ended" in told.value.read().decode()
+    node.receiver._server.get_request = lambda: {}["odd"]
+    socket.create_connection(("127.0.0.1", site.port)).close()
+    node.receiver.thread.join(10)
+    told = wrong()
+    assert "worker ended" in told and "listener ended" in told
+
+    def gone() -> int:
+        raise OSError("no such folder")
+
+    monkeypatch.setattr(node.spool, "free", gone)
+    assert "the spool cannot be asked (OSError)" in wrong()
 
 
 def test_a_full_disk_refuses_and_recovers(site, tools, monkeypatch):
@@ -258,8 +295,126 @@ def test_a_series_at_which_the_node_ended_comes_after_the_others(site, tools):
     state = node.spool.state
     for _ in range(2):
         site.send(tools.ct_slices(3))
-    for series, _ in state.pending():
-        state.complete(series)
+    for series in state.pending():
+        state.complete(series, ["planning"])
     first = state.next_job()
     state.set_job(first.id, "waiting")
     assert state.next_job().id != first.id and state.next_job().attempts == 2
+
+
+def test_a_kill_while_later_slices_wait_contours_them_once(site, tools):
+    site.over = {"node": {"quiet_seconds": 60}}
+    node, slices = site.start(), tools.ct_slices(5)
+    node.worker.stop()
+    node.worker.join()
+    state, series = node.spool.state, hashed(slices[0].SeriesInstanceUID)
+    site.send(slices[:4])
+    state.complete(series, ["planning"])
+    assert state.next_job().id == 1
+    site.send(slices[4:])
+    assert state.complete(series, ["planning"]) == "new"
+    assert site.totals(node) == {"segmenting": 1, "waiting": 1}
+    site.stop(node)
+    site.over = {}
+    node = site.start()
+    tools.wait_for(lambda: site.totals(node) == {"delivered": 1})
+    assert site.segmenter.calls == [5] and node.spool.state.jobs("delivered")[0].attempts == 2
+
+
+def test_after_a_restart_the_sender_has_the_quiet_time_to_come_again(site, tools):
+    site.over = {"node": {"quiet_seconds": 5}}
+    node, slices = site.start(), tools.ct_slices(5)
+    site.send(slices[:3])
+    with node.spool.state.change() as db:
+        db.execute("update series set received = received - 3600")
+    site.stop(node)
+    node = site.start()
+    time.sleep(0.6)
+    assert site.totals(node) == {"receiving": 1}
+    site.send(slices[3:])
+    tools.wait_for(lambda: site.totals(node) == {"delivered": 1})
+    assert site.segmenter.calls == [5]
+
+
+def test_a_clock_that_is_set_ends_no_series(site, tools, monkeypatch):
+    site.over = {"node": {"quiet_seconds": 60}}
+    node, real = site.start(), time.time
+    site.send(tools.ct_slices(3))
+    tools.wait_for(lambda: node.receiver.open_associations() == 0)
+    for hours in (-1, 1):
+        monkeypatch.setattr(time, "time", lambda hours=hours: real() + hours * 3600)
+        assert node.receiver.done() == [] and len(node.spool.state.pending()) == 1
+
+
+def test_a_slice_that_came_damaged_is_mended_by_sending_it_again(site, tools, monkeypatch):
+    def careful(ct, out):
+        if any(pydicom.dcmread(path).PixelData == bytes(8192) for path in ct.iterdir()):
+            raise InputError("damaged")
+        real(ct, out)
+
+    real, site.segmenter = site.segmenter, careful
+    node, slices = site.start(), tools.ct_slices(4)
+    good, slices[2].PixelData = slices[2].PixelData, bytes(8192)
+    slices[0].PixelData = good
+    site.send(slices)
+    tools.wait_for(lambda: site.totals(node) == {"failed": 1})
+    before = node.spool.bytes
+    slices[2].PixelData = good
+    # Refused half-way, it is not taken as known when it comes the next time.
+    place = node.spool._place
+    monkeypatch.setattr(node.spool, "_place", lambda *_: (_ for _ in ()).throw(OSError(5, "I/O error")))
+    assert site.send(slices) == [0, 0, 0xA700, 0]
+    monkeypatch.setattr(node.spool, "_place", place)
+    assert site.send(slices) == [0] * 4
+    tools.wait_for(lambda: site.totals(node).get("delivered") == 1)
+    assert [one.StructureSetLabel for one in site.archive.got] == ["4"] and node.spool.bytes in (before, 0)
+
+
+def test_what_is_remembered_does_not_slow_down_what_is_asked_every_second(site):
+    node = Node(site.config(), site.segmenter)
+    state = node.spool.state
+    with state.change() as db:
+        for n in range(200):
+            db.execute("insert into series values (?, 0, ?)", (f"{n:064}", time.time()))
+            db.execute("insert into job (series, state, attempts, changed, cleared) values (?, 'delivered', 1, 0, 1)",
+                       (f"{n:064}",))  # fmt: skip
+            db.executemany("insert into instance values (?, ?, 1, 0, 0)", [(f"{n:064}", str(i)) for i in range(150)])
+    steps = []
+    # Called for every 100 instructions of the database.
+    state._db.set_progress_handler(lambda: steps.append(1), 100)
+    keep_to(node.config.retention, node.spool)
+    assert state.spool_bytes() == 0 and state.pending() == [] and len(steps) < 100
+    state._db.set_progress_handler(None, 0)
+    node.spool.close()
+
+
+def test_a_new_spool_is_for_its_user_alone(site):
+    node = Node(site.config(), site.segmenter)
+    assert os.name == "nt" or (site.folder / "spool").stat().st_mode & 0o777 == 0o700
+    node.spool.close()
+
+
+def test_a_state_that_cannot_be_written_at_the_start_is_an_error_with_a_reason(site, tools, monkeypatch):
+    from oarseg.node import service
+
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(service, "recover", full)
+    with pytest.raises(OutputError, match="cannot be written .database or disk is full"):
+        Node(site.config(), site.segmenter)
+    monkeypatch.undo()
+    Node(site.config(), site.segmenter).spool.close()
+
+
+def test_nothing_of_a_patient_gets_into_the_log_by_warnings_or_broken_threads():
+    code = (
+        "import logging, threading, warnings; from oarseg.node.log import start_logging; start_logging()\n"
+        "logging.getLogger('highdicom').warning('Secret^Name')\n"
+        "warnings.warn('Secret^Name'); warnings.warn('Secret^Name', DeprecationWarning)\n"
+        "def broken(): raise ValueError('Secret^Name')\n"
+        "thread = threading.Thread(target=broken); thread.start(); thread.join()"
+    )
+    told = subprocess.run([sys.executable, "-W", "always", "-c", code], capture_output=True, text=True, check=True)
+    assert "Secret" not in told.stderr + told.stdout
+    assert json.loads(told.stderr)["event"] == "a thread broke" and json.loads(told.stderr)["reason"] == "ValueError"

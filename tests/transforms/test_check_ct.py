@@ -110,3 +110,14 @@ def test_the_transform_passes_the_image_on_and_names_the_file():
     two = MetaTensor(torch.zeros(2, 24, 40, 40), affine=torch.as_tensor(AFFINE))
     with pytest.raises(InputError, match="2 channels"):
         CheckCTd("image")({"image": two})
+
+
+@pytest.mark.parametrize("degrees", [4, 20])
+def test_the_transform_warns_of_an_oblique_ct(degrees):
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    affine = np.array([[1, 0, 0, 0], [0, cos, -sin, 0], [0, sin, cos, 0], [0, 0, 0, 1]]) @ AFFINE
+    image = MetaTensor(torch.from_numpy(ct())[None], affine=torch.as_tensor(affine))
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        CheckCTd("image")({"image": image})
+    assert ["20 degrees oblique" in str(w.message) for w in told] == [True] * (degrees > 5)
