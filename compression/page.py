@@ -36,7 +36,8 @@ GPU; the published method takes 2000. Stage 1's chain began with earlier weights
 that it goes on with, 0.1, was chosen after the Dice of all ratios had been seen on these validation cases; `gpu
 training` is the first half of one that began with those that ship, `narrow` networks were trained beside those. `gpu
 training` of the brainstem and of the parotid gland began with weights that do not ship (docs/results.md,
-`long_two_stage`). Their own chains were retrained at a learning rate of 0.0003. Where a Dice of 0 stands between
+`long_two_stage`), that of the mandible with those that ship. Their own chains were retrained at a learning rate of
+0.0003. Where a Dice of 0 stands between
 steps that found the organ, that step's network drew nothing in validation, and the next one, which began with its
 weights, recovered; why is not known."""
 
