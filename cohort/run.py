@@ -177,8 +177,9 @@ def _cluster(
                 logging_level="ERROR",
                 configure_logging=False,
             )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        raise ConfigError(f"Ray cannot be started or reached: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # noqa: BLE001 - what Ray raises has no class of its own
+        told = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"Ray cannot be started or reached: {told}") from error
     try:
         yield _workers(ray, options, out, batch)
     finally:
