@@ -36,14 +36,14 @@ quiet_seconds = {quiet}
 ae_titles = ["SCANNER"]
 [limits]
 free_gib = {free}
-idle_seconds = 5
-associations = 20
+idle_seconds = {idle}
+associations = {associations}
 [segment]
 organs = ["mandible"]
 device = "cpu"
 [delivery]
-first_retry_seconds = 0.5
-longest_retry_seconds = 2
+first_retry_seconds = {retry[0]}
+longest_retry_seconds = {retry[1]}
 [http]
 port = 0
 [[destination]]
@@ -56,15 +56,28 @@ port = {archive}
 
 @dataclass
 class Bench:
-    """A node's process, an archive, and what was acknowledged. ``hold``: seconds until the archive answers."""
+    """A node's process, an archive, and what was acknowledged.
+
+    ``hold``: seconds until the archive answers, ``hold_association``: until it takes the association. ``retry``: first
+    and longest seconds between tries to deliver. ``hour``: seconds that a destination is down where a row says an
+    hour. ``asked``: associations that the archive was asked for. ``peak_mib``: highest resident memory of the node
+    (Linux only).
+    """
 
     folder: Path
-    quiet: float = 1.5
+    quiet: float = 4.0
     free: float = 0.0
     hold: float = 0.0
+    hold_association: float = 0.0
+    retry: tuple[float, float] = (0.5, 2)
+    associations: int = 20
+    idle: float = 60
+    hour: float = 3600
     spool: str = "spool"
+    peak_mib: float = 0.0
     acked: dict[str, set[str]] = field(default_factory=dict)
     got: list[Dataset] = field(default_factory=list)
+    asked: int = 0
     process: subprocess.Popen | None = None
     archive: AE | None = None
 
@@ -75,13 +88,14 @@ class Bench:
     def start(self) -> None:
         """Start the node, and wait until it listens."""
         text = SETTINGS.format(
-            port=self.port, archive=self.archive_port, quiet=self.quiet, free=self.free, spool=self.spool
-        )
+            port=self.port, archive=self.archive_port, quiet=self.quiet, free=self.free, spool=self.spool,
+            retry=self.retry, associations=self.associations, idle=self.idle,
+        )  # fmt: skip
         (self.folder / "node.toml").write_text(text)
         with open(self.folder / "node.log", "ab") as log:
             command = [sys.executable, "-m", "oarseg.cli", "serve", str(self.folder / "node.toml")]
             self.process = subprocess.Popen(command, stderr=log, cwd=self.folder)
-        wait_for(self._listens, 60)
+        wait_for(self._listens, 180)
 
     def _listens(self) -> bool:
         assert self.process and self.process.poll() is None, (self.folder / "node.log").read_text()
@@ -92,22 +106,30 @@ class Bench:
     def kill(self) -> None:
         """SIGKILL."""
         assert self.process
+        self._note_peak()
         self.process.kill()
         self.process.wait()
 
     def end(self) -> int:
         """SIGTERM; the exit code."""
         assert self.process
+        self._note_peak()
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(60)
+        return self.process.wait(120)
+
+    def _note_peak(self) -> None:
+        assert self.process
+        with contextlib.suppress(OSError):
+            status = Path(f"/proc/{self.process.pid}/status").read_text()
+            rows = [line.split() for line in status.splitlines() if line.startswith("VmHWM")]
+            self.peak_mib = max(self.peak_mib, *(int(row[1]) / 1024 for row in rows)) if rows else self.peak_mib
 
     def open_archive(self) -> None:
         """Let the archive listen."""
         self.archive = AE("PLANNING")
         self.archive.add_supported_context(RTStructureSetStorage, [ExplicitVRLittleEndian])
-        self.archive.start_server(
-            ("127.0.0.1", self.archive_port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._take)]
-        )
+        handlers = [(evt.EVT_C_STORE, self._take), (evt.EVT_REQUESTED, self._asked)]
+        self.archive.start_server(("127.0.0.1", self.archive_port), block=False, evt_handlers=handlers)
 
     def close_archive(self) -> None:
         """Let it be down."""
@@ -115,15 +137,19 @@ class Bench:
             self.archive.shutdown()
             self.archive = None
 
+    def _asked(self, event: evt.Event) -> None:
+        self.asked += 1
+        time.sleep(self.hold_association)
+
     def _take(self, event: evt.Event) -> int:
         self.got.append(event.dataset)
         time.sleep(self.hold)
         return 0
 
-    def associate(self, contexts: tuple = ((CTImageStorage, JPEG2000Lossless),)):
+    def associate(self, contexts: tuple = ((CTImageStorage, JPEG2000Lossless),), patience: float = 60):
         """An association with the node, established or not."""
         ae = AE("SCANNER")
-        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 10
+        ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = patience
         for kind, syntax in contexts:
             ae.add_requested_context(kind, syntax)
         return ae.associate("127.0.0.1", self.port, ae_title="OARSEG")
@@ -146,6 +172,13 @@ class Bench:
             assoc.release()
         return statuses
 
+    def send_all(self, slices: list[Dataset], seconds: float = 120) -> None:
+        """What is missing, over one association after another, as a sender does that tries again."""
+        until = time.monotonic() + seconds
+        while self.missing(slices) and time.monotonic() < until:
+            self.send(self.missing(slices))
+        assert not self.missing(slices), f"{len(self.missing(slices))} slices were not taken"
+
     def missing(self, slices: list[Dataset]) -> list[Dataset]:
         """Slices that were not acknowledged."""
         return [s for s in slices if s.SOPInstanceUID not in self.acked.get(s.SeriesInstanceUID, set())]
@@ -158,9 +191,9 @@ class Bench:
             return [row[0] for row in [*db.execute("select state from job order by id").fetchall(), *receiving]]
         return []
 
-    def settle(self, jobs: int) -> None:
+    def settle(self, jobs: int, seconds: float = 300) -> None:
         """Wait until so many jobs, and all of them, are delivered."""
-        wait_for(lambda: self.states() == ["delivered"] * jobs, 120)
+        wait_for(lambda: self.states() == ["delivered"] * jobs, seconds)
 
     def lost(self) -> int:
         """Acknowledged slices that no RTSTRUCT refers to."""
@@ -175,8 +208,7 @@ class Bench:
     def close(self) -> None:
         """End everything that was started."""
         if self.process and self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+            self.kill()
         self.close_archive()
 
 
@@ -214,10 +246,10 @@ def new_ct() -> list[Dataset]:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Bench]:
+def running(hour: float = 3600) -> Iterator[Bench]:
     """A node that runs in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="oarseg-faults-") as folder:
-        made = Bench(Path(folder))
+        made = Bench(Path(folder), hour=hour)
         try:
             made.start()
             yield made

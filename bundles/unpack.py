@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
 import stat
+import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -21,6 +23,13 @@ FILE_NAME = re.compile(r"(?P<name>[A-Za-z0-9][\w-]*)_v(?P<version>\d+(?:\.\d+)*)
 REQUIRED = ("LICENSE", "configs/metadata.json", "configs/inference.json", FILE)
 # Far above any bundle's; a zip of a few kilobytes can hold terabytes of zeros.
 MAX_BYTES, MAX_FILES = 1 << 30, 1000
+# Bytes of an entry's name, and of a part of it, that every system takes.
+MAX_PATH, MAX_PART = 500, 200
+# What zipfile raises on damaged files: ValueError for places and names, struct.error for what is cut short.
+_DAMAGED = (
+    zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError, struct.error,
+    zlib.error,
+)  # fmt: skip
 LISTS = (model_info.NAME, f"models/{model_info.NAME}")
 
 
@@ -102,8 +111,13 @@ def _extract(path: Path, name: str, folder: Path) -> None:
                 # Reads as many bytes as the size that was checked, and compares them with their CRC.
                 with archive.open(info) as packed, open(place, "xb") as file:
                     shutil.copyfileobj(packed, file)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
+    except _DAMAGED as error:
         raise WeightsError(f"the zip is damaged or incomplete: {error}") from error
+    except OSError as error:
+        # A place before the file's begin; what else the system says is about the folder.
+        if error.errno == errno.EINVAL:
+            raise WeightsError("the zip is damaged or incomplete: it names a place outside of it") from error
+        raise
 
 
 def _checked(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:
@@ -126,6 +140,8 @@ def _check_entry(info: zipfile.ZipInfo, name: str) -> None:
     parts = text.removesuffix("/").split("/")
     if any(part in ("", ".", "..") for part in parts) or re.search(r"[\\:]", text) or not text.isprintable():
         raise ConfigError(f"the zip holds {text!r}, a path outside its folder or one that is not fit for every system")
+    if len(text.encode()) > MAX_PATH or any(len(part.encode()) > MAX_PART for part in parts):
+        raise ConfigError(f"the zip holds {text[:60]!r}..., a name that is too long for a file")
     if parts[0] != name or (len(parts) == 1 and not info.is_dir()):
         raise ConfigError(f"the zip holds {text!r}, but all must lie in one folder {name}/, as its file name says")
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):

@@ -79,7 +79,7 @@ def _read(path: Path) -> dict:
             raise ValueError("no start")
     except FileNotFoundError as error:
         raise ConfigError(f"{path} is missing; run the chain, or python -m oarseg.compression.report FOLDER") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"{path} is no report of a chain ({error!r}); write it anew") from error
     return content
 

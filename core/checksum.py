@@ -28,7 +28,7 @@ def verified(bundle_root: str | Path) -> tuple[Path, str]:
         raise WeightsError(f"weights missing: {path}; fetch them or train the bundle")
     try:
         wanted = json.loads((root / "configs" / "metadata.json").read_text(encoding="utf-8"))["weights_sha256"]
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise WeightsError(f"{root / 'configs' / 'metadata.json'} names no weights_sha256") from error
     found = sha256(path)
     if found != wanted:

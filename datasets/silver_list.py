@@ -47,7 +47,7 @@ def read_silver(folder: str | Path) -> SilverList:
         content = json.loads(path.read_text(encoding="utf-8"))
         section, number, rows = content["section"], content["round"], content["cases"]
         cases = {image: SilverCase(inside(root, row["label"]), _origins(row["organs"])) for image, row in rows.items()}
-    except (FileNotFoundError, NotADirectoryError) as error:
+    except OSError as error:
         raise InputError(
             f"no silver labels at {path}; silver is true, false, or a folder that oarseg.datasets.silver wrote"
         ) from error

@@ -18,19 +18,22 @@ _REQUIRED = (
     ("RescaleSlope", "the pixel values cannot be turned into HU"),
     ("RescaleIntercept", "the pixel values cannot be turned into HU"),
 )
+_UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID")
 
 
 def check_content(slices: Sequence[Header]) -> tuple[str, ...]:
     """Refuse what cannot be read as single-frame CT in HU; return warnings about what is odd but usable.
 
-    Raises InputError naming the file: required tags missing, a SOPInstanceUID used twice, several patients, mixed image
-    size, colour or inverted grey, multi-frame, no PixelData, file cut short.
+    Raises InputError naming the file: required tags missing, a SOPInstanceUID used twice, several patients or
+    studies, mixed image size, colour or inverted grey, multi-frame, no PixelData, file cut short.
     """
     for header in slices:
         _check_slice(header)
     _check_unique(slices)
     if len({patient_key(h) for h in slices}) > 1:
         raise InputError("the series mixes slices of several patients; export the series again from the archive")
+    if len({h.text("StudyInstanceUID") for h in slices}) > 1:
+        raise InputError("the series mixes slices of several studies; export the series again from the archive")
     for header in slices[1:]:
         if _size(header) != _size(slices[0]):
             raise InputError(
@@ -58,6 +61,9 @@ def _check_slice(header: Header) -> None:
     for keyword, why in _REQUIRED:
         if not header.text(keyword):
             raise InputError(f"{name}: {keyword} is missing or unreadable, {why}; export the CT again")
+    for keyword in _UIDS:
+        if not isinstance(header.dataset.get(keyword) or "", str):
+            raise InputError(f"{name}: {keyword} is not one UID; export the CT again")
     photometric = header.text("PhotometricInterpretation", "MONOCHROME2")
     if photometric != "MONOCHROME2" or header.text("SamplesPerPixel", "1") != "1":
         raise InputError(
@@ -76,7 +82,7 @@ def _check_slice(header: Header) -> None:
 def _check_pixels(header: Header) -> None:
     name = header.path.name
     rows, columns = _size(header)
-    expected = rows * columns * int(header.text("BitsAllocated")) // 8
+    expected = rows * columns * int(header.numbers("BitsAllocated", 1)[0]) // 8
     if header.pixel_length is None:
         raise InputError(f"{name}: there is no PixelData; give the images, not only their headers")
     if header.pixel_length == UNDEFINED_LENGTH:

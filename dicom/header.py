@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 
+from oarseg.dicom.deflated import DEFLATED, MOST_INFLATED, PREAMBLE, inflates_beyond
 from oarseg.errors import InputError
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
 DICOMDIR = "1.2.840.10008.1.3.10"
-PREAMBLE = 128
 UNDEFINED_LENGTH = 0xFFFFFFFF
 _BIG_ENDIAN = "1.2.840.10008.1.2.2"
 _IMPLICIT = "1.2.840.10008.1.2"
-_DEFLATED = "1.2.840.10008.1.2.1.99"
 
 # Copied from the CT into the RTSTRUCT (patient, study, frame of reference).
 REFERENCE_TAGS = (
@@ -64,7 +65,9 @@ class Header:
     def text(self, keyword: str, default: str = "") -> str:
         """A single value as stripped text; ``default`` where absent or empty."""
         value = self.dataset.get(keyword)
-        return default if value is None or str(value).strip() == "" else str(value).strip()
+        # What should be one value may have any number of them, none included.
+        empty = value is None or (hasattr(value, "__len__") and len(value) == 0)
+        return default if empty else str(value).strip() or default
 
     def numbers(self, keyword: str, count: int) -> tuple[float, ...] | None:
         """Exactly ``count`` finite numbers; None where the tag is absent or empty.
@@ -95,7 +98,9 @@ class Header:
     def is_localizer(self) -> bool:
         """A scout view: projects the patient, so it is no slice of the volume."""
         image_type = self.dataset.get("ImageType") or ()
-        values = [image_type] if isinstance(image_type, str) else list(image_type)
+        # With another VR than it should have, a single value may be anything.
+        several = isinstance(image_type, Sequence) and not isinstance(image_type, str)
+        values = list(image_type) if several else [image_type]
         return any(str(v).upper() in ("LOCALIZER", "SCOUT", "TOPOGRAM") for v in values)
 
 
@@ -116,6 +121,8 @@ def read_header(path: Path) -> Header | Unreadable:
             if mark[PREAMBLE:] != b"DICM":
                 return Unreadable(path, _why_not_dicom(mark), False)
             file.seek(0)
+            if inflates_beyond(file):
+                return Unreadable(path, f"deflated, of more than {MOST_INFLATED >> 20} MiB", True)
             return _parse(path, file)
     except OSError as error:
         # pydicom reports a file meta group that is cut as OSError too, without errno.
@@ -137,7 +144,7 @@ def _parse(path: Path, file: BinaryIO) -> Header | Unreadable:
     if not dataset.get("SeriesInstanceUID") and sop_class != DICOMDIR:
         reason = "cut short within the header" if end >= size else "no SeriesInstanceUID"
         return Unreadable(path, reason, sop_class in ("", CT_IMAGE))
-    if syntax == _DEFLATED:
+    if syntax == DEFLATED:
         # pydicom inflated the whole file in memory: positions in it say nothing of the pixels.
         return Header(path, dataset, syntax, UNDEFINED_LENGTH, size)
     file.seek(end)
@@ -147,10 +154,18 @@ def _parse(path: Path, file: BinaryIO) -> Header | Unreadable:
 
 
 def _drop_unreadable(dataset: Dataset) -> None:
-    """Take out elements whose value cannot be decoded; whoever needs one reports it as missing or unreadable."""
+    """Take out elements whose value cannot be decoded; whoever needs one reports it as missing or unreadable.
+
+    So is a sequence where there should be none, and one of which an inner value cannot be decoded.
+    """
     for tag in list(dataset.keys()):
         try:
-            dataset[tag]  # decodes the value
+            element = dataset[tag]  # decodes the value
+            if element.VR == "SQ":
+                if dictionary_VR(tag) != "SQ":
+                    raise ValueError("a sequence")
+                for item in element.value:
+                    list(item.iterall())
         except Exception:  # noqa: BLE001 - letters in a number, an unknown VR, ...: pydicom has no common error
             del dataset[tag]
 

@@ -7,6 +7,7 @@ here. What it gives is compared with pydicom's for the first slice of a series, 
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ import pydicom
 from pydicom import encaps
 
 from oarseg.dicom.header import Header
+from oarseg.errors import InputError
 
 SYNTAXES = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91", "1.2.840.10008.1.2.4.201",
             "1.2.840.10008.1.2.4.202", "1.2.840.10008.1.2.4.203")  # fmt: skip
@@ -22,9 +24,10 @@ DECODED = SYNTAXES[:2]
 # Stored values (rows, columns), or None where it is left to pydicom.
 Decoder = Callable[[Header], np.ndarray | None]
 START = b"\xff\x4f\xff\x51"
-# Of the SIZ segment (ISO/IEC 15444-1, A.5.1), counted from the start of the codestream: number of components; sign and
-# bits of the first one.
-COMPONENTS, DEPTH = slice(40, 42), 42
+# Of the SIZ segment (ISO/IEC 15444-1, A.5.1), counted from the start of the codestream: width and height, and the
+# offsets that they begin at; number of components; sign and bits of the first one.
+EXTENT, COMPONENTS, DEPTH = struct.Struct(">LLLL"), slice(40, 42), 42
+EXTENT_AT = 8
 
 
 def quick_decoder(slices: Sequence[Header]) -> Decoder | None:
@@ -33,7 +36,9 @@ def quick_decoder(slices: Sequence[Header]) -> Decoder | None:
     if any(header.transfer_syntax not in DECODED for header in slices):
         return None
     try:
-        expected = pydicom.dcmread(first.path).pixel_array
+        dataset = pydicom.dcmread(first.path)
+        check_stream(dataset.PixelData, first)
+        expected = dataset.pixel_array
         found = decode(first)
     except Exception:  # noqa: BLE001 - the file is damaged, or something is not installed: pydicom's path tells which
         return None
@@ -46,7 +51,7 @@ def decode(header: Header) -> np.ndarray | None:
     from PIL import Image
 
     try:
-        stream = _codestream(pydicom.dcmread(header.path).PixelData)
+        stream = codestream(pydicom.dcmread(header.path).PixelData)
         if stream[:4] != START or stream[COMPONENTS] != b"\x00\x01":
             return None
         signed, bits = bool(stream[DEPTH] & 0x80), (stream[DEPTH] & 0x7F) + 1
@@ -61,7 +66,34 @@ def decode(header: Header) -> np.ndarray | None:
     return (values.astype(np.int32) - (1 << (bits - 1))).astype(np.int16) if signed else values
 
 
-def _codestream(pixel_data: bytes) -> bytes:
+def check_stream(pixel_data: bytes, header: Header) -> None:
+    """Refuse a stream of another size than the header's, before its decoder takes memory for what the stream claims.
+
+    A kilobyte can claim gigabytes. Raises InputError.
+    """
+    name, size = header.path.name, (int(header.numbers("Columns", 1)[0]), int(header.numbers("Rows", 1)[0]))
+    try:
+        stream = codestream(pixel_data)
+    except (ValueError, IndexError, StopIteration, struct.error) as error:
+        raise InputError(f"{name}: the compressed pixel data are damaged; transfer the file again") from error
+    # A stream should begin at once; some are wrapped in a file of their own, and a wrapper may hold several.
+    place = 0 if stream.startswith(START) else stream.find(START)
+    if place < 0:
+        raise InputError(f"{name}: the compressed pixel data are no JPEG 2000; export the CT again")
+    while place >= 0:
+        if len(stream) < place + COMPONENTS.stop:
+            raise InputError(f"{name}: the compressed pixel data are cut short; transfer the file again")
+        right, bottom, left, top = EXTENT.unpack_from(stream, place + EXTENT_AT)
+        components = int.from_bytes(stream[place:][COMPONENTS], "big")
+        if (right - left, bottom - top) != size or components != 1:
+            raise InputError(
+                f"{name}: the compressed image is {right - left} x {bottom - top} of {components} sample(s), the "
+                f"header says {size[0]} x {size[1]} of one; export the CT again"
+            )
+        place = -1 if place == 0 else stream.find(START, place + 1)
+
+
+def codestream(pixel_data: bytes) -> bytes:
     """The only frame of encapsulated pixel data. Raises ValueError or StopIteration where there is none."""
     if hasattr(encaps, "generate_frames"):
         return next(encaps.generate_frames(pixel_data, number_of_frames=1))

@@ -14,8 +14,9 @@ from pydicom.uid import UID
 
 from oarseg.dicom.header import Header
 from oarseg.dicom.jpeg2000 import SYNTAXES as _JPEG2000
-from oarseg.dicom.jpeg2000 import Decoder, quick_decoder
+from oarseg.dicom.jpeg2000 import Decoder, check_stream, quick_decoder
 from oarseg.errors import InputError
+from oarseg.transforms.check_ct import MAX_VOXELS
 
 # Pixels outside the scanned circle get this value, whatever padding value the scanner wrote there.
 AIR_HU = -1000
@@ -37,8 +38,11 @@ def read_hu(slices: Sequence[Header], rows: int, columns: int) -> tuple[np.ndarr
 
     Returns int16 HU of shape (slices, rows, columns), rounded to 1 HU and clipped to the int16 range, and warnings.
     Memory: the volume and a slice a thread.
-    Raises InputError naming the file that cannot be decoded.
+    Raises InputError naming the file that cannot be decoded, or where there are more voxels than a CT has.
     """
+    if len(slices) * rows * columns > MAX_VOXELS:
+        size = f"{len(slices)} x {rows} x {columns}"
+        raise InputError(f"the series has {size} voxels, more than {MAX_VOXELS:,}; give the planning CT alone")
     volume = np.empty((len(slices), rows, columns), dtype=np.int16)
     quick = quick_decoder(slices)
 
@@ -91,10 +95,16 @@ def _decode(header: Header) -> np.ndarray:
         dataset = pydicom.dcmread(header.path)
     except OSError as error:
         raise InputError(f"{name}: cannot be read ({error.strerror or 'cut short'}); transfer it again") from error
+    except Exception as error:  # noqa: BLE001 - the header was good; an element that it does not need may be damaged
+        raise InputError(f"{name}: cannot be read whole ({_short(error)}); export it again") from error
     if "PixelData" not in dataset:
         raise InputError(f"{name}: the file is cut short within the compressed pixel data; transfer it again")
     try:
+        if header.transfer_syntax in _JPEG2000:
+            check_stream(dataset.PixelData, header)
         return dataset.pixel_array
+    except InputError:
+        raise
     except (RuntimeError, NotImplementedError) as error:
         # pydicom raises these both where no decoder is there and where the decoder fails.
         raise InputError(_undecoded(name, header.transfer_syntax, error)) from error

@@ -182,7 +182,10 @@ def patient_key(header: Header) -> str:
 
 
 def _as_int(text: str) -> int:
-    return int(text) if text.lstrip("-").isdigit() else 0
+    try:
+        return int(text)
+    except ValueError:  # no number, or one of thousands of digits
+        return 0
 
 
 def _patient_notes(headers: Sequence[Header], series: Sequence[FoundSeries]) -> list[str]:

@@ -20,12 +20,15 @@ import pydicom
 from matplotlib.path import Path as Polygon
 from pydicom.dataset import Dataset
 
+from oarseg.dicom.deflated import MOST_INFLATED, inflates_beyond
+from oarseg.dicom.nested import items_of, text_of, value_of
 from oarseg.dicom.rtstruct import RTSTRUCT_CLASS
 from oarseg.errors import ConfigError, GeometryError, InputError
 from oarseg.evaluation.label_maps import LabelMap
 from oarseg.sites import Site
 
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+ROIS, CONTOURS = "StructureSetROISequence", "ROIContourSequence"
 MAX_BYTES = 1 << 30
 # How far a contour may lie off a slice of the grid, in slices: beyond it, it was drawn on other slices.
 OFF_SLICE = 0.2
@@ -80,7 +83,7 @@ def read_rtstruct(
     dataset = load_structure_set(path)
     chosen, notes = organ_contours(dataset, names, path.name)
     if not chosen:
-        rois = _listed([str(roi.get("ROIName", "")).strip() for roi in dataset.StructureSetROISequence])
+        rois = _listed(roi_names(dataset, path.name))
         if not may_lack_all:
             raise ConfigError(f"{path.name}: no ROI is an organ: {rois or 'there is none'}; map them by --names")
         notes.append(f"{path.name}: no organ in it; all that the reference labels counts as missed")
@@ -105,7 +108,10 @@ def read_rtstruct(
 def is_rtstruct(path: Path) -> bool:
     """Whether a file is an RTSTRUCT, by its header."""
     try:
-        head = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+        with path.open("rb") as file:
+            if inflates_beyond(file):
+                return False
+            head = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID"])
         return str(head.get("SOPClassUID", "")) == RTSTRUCT_CLASS
     except Exception:  # noqa: BLE001 - pydicom raises nearly anything on what is no DICOM
         return False
@@ -115,10 +121,15 @@ def load_structure_set(path: Path) -> Dataset:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path.name} is larger than {MAX_BYTES >> 20} MiB, so no RTSTRUCT of one patient")
-        dataset = pydicom.dcmread(path)
+        with path.open("rb") as file:
+            if inflates_beyond(file):
+                raise InputError(f"{path.name} is deflated, of more than {MOST_INFLATED >> 20} MiB; export it plainly")
+            dataset = pydicom.dcmread(file)
         if str(dataset.get("SOPClassUID", "")) != RTSTRUCT_CLASS:
             raise InputError(f"{path.name} is DICOM, but no RTSTRUCT; give the structure set")
-        list(dataset.StructureSetROISequence), list(dataset.ROIContourSequence)
+        for keyword in (ROIS, CONTOURS):
+            dataset[keyword]
+            items_of(dataset, keyword, path.name)
     except InputError:
         raise
     except OSError as error:
@@ -132,11 +143,10 @@ def organ_contours(
     dataset: Dataset, names: Mapping[str, str], file: str
 ) -> tuple[dict[str, list[np.ndarray]], list[str]]:
     """Contours (n, 3) LPS mm by organ key, and notes on the ROIs that are left out."""
-    rois = _numbered(
-        ((r.get("ROINumber"), str(r.get("ROIName", "")).strip()) for r in dataset.StructureSetROISequence), file
-    )
+    rois = _numbered(zip(_numbers(dataset, ROIS, "ROINumber", file), roi_names(dataset, file), strict=True), file)
     drawn = _numbered(
-        ((r.get("ReferencedROINumber"), r.get("ContourSequence") or []) for r in dataset.ROIContourSequence), file
+        zip(_numbers(dataset, CONTOURS, "ReferencedROINumber", file), items_of(dataset, CONTOURS, file), strict=True),
+        file,
     )
     unknown = [name for name in rois.values() if name not in names]
     notes = [f"{file}: not in the organ table, left out: {_listed(unknown)} (see --names)"] if unknown else []
@@ -146,22 +156,37 @@ def organ_contours(
             continue
         if names[name] in chosen:
             raise ConfigError(f"{file}: two ROIs are {names[name]}, the second is {name!r}; expected each organ once")
-        contours = [c for c in drawn.get(number, []) if c.get("ContourGeometricType") in CLOSED]
-        if contours:
-            chosen[names[name]] = [_points(c, f"{file}, {name}") for c in contours]
+        where = f"{file}, {name}"
+        contours = items_of(drawn[number], "ContourSequence", where) if number in drawn else []
+        closed = [c for c in contours if text_of(c, "ContourGeometricType", where) in CLOSED]
+        if points := [p for p in (_points(c, where) for c in closed) if len(p)]:
+            chosen[names[name]] = points
         else:
             notes.append(f"{file}: {name} has no closed contour, left out")
     return chosen, notes
 
 
-def _numbered(rows: Iterable[tuple[object, object]], file: str) -> dict[int, Any]:
+def roi_names(dataset: Dataset, file: str) -> list[str]:
+    """The name of each ROI, in order; "" where it has none. Raises InputError."""
+    return [text_of(roi, "ROIName", file) for roi in items_of(dataset, ROIS, file)]
+
+
+def _numbers(dataset: Dataset, sequence: str, keyword: str, file: str) -> list[int | None]:
+    """An ROI number of each item. Raises InputError where one is no whole number."""
+    values = [value_of(item, keyword, file) for item in items_of(dataset, sequence, file)]
+    if wrong := [v for v in values if not isinstance(v, int | None)]:
+        raise InputError(f"{file}: {keyword} is {str(wrong[0])[:40]!r}, expected a whole number; export it again")
+    return values
+
+
+def _numbered(rows: Iterable[tuple[int | None, Any]], file: str) -> dict[int, Any]:
     """What belongs to each ROI number. Raises InputError where a number is missing or stands twice."""
     found: dict[int, Any] = {}
     for number, value in rows:
         if number is None or number in found:
             what = "an ROI has no number" if number is None else f"ROI number {number} stands twice"
             raise InputError(f"{file}: {what}, so whose contours are meant is not certain; export it again")
-        found[int(number)] = value
+        found[number] = value
     return found
 
 
@@ -171,9 +196,13 @@ def _listed(names: list[str]) -> str:
 
 
 def _points(contour: Dataset, where: str) -> np.ndarray:
+    """Shape (n, 3), LPS mm. Raises InputError."""
+    values = value_of(contour, "ContourData", where)
     try:
-        points = np.array([float(v) for v in contour.ContourData], dtype=float).reshape(-1, 3)
-    except (ValueError, TypeError, AttributeError) as error:
+        if isinstance(values, str | bytes):
+            raise TypeError("one value")
+        points = np.array([float(v) for v in values or ()], dtype=float).reshape(-1, 3)
+    except (ValueError, TypeError, OverflowError) as error:
         raise InputError(f"{where}: ContourData is not three numbers a point; export it again") from error
     if not np.isfinite(points).all():
         raise InputError(f"{where}: ContourData holds NaN or infinity; export it again")

@@ -7,6 +7,7 @@ stays out. Which value is which organ is told by the names in ``dataset.json``, 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ from oarseg.evaluation.label_maps import NIFTI
 from oarseg.inference.read import NRRD
 
 _NOT_ORGANS = ("background", "ignore")
+# "²" is a digit, too, but no number.
+_NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def list_nnunet(source: Path, names: NameTable) -> Listing:
@@ -69,7 +72,7 @@ def _ct_channel(content: Mapping) -> int:
     if len(named) != 1:
         held = ", ".join(f"{n}: {str(c)[:20]!r}" for n, c in list(channels.items())[:8])
         raise ConfigError(f"dataset.json: channels {held}; expected exactly one that is called CT")
-    if not str(named[0]).isdigit() or int(named[0]) > 9999:
+    if not _NUMBER.fullmatch(str(named[0])) or int(named[0]) > 9999:
         raise ConfigError(f"dataset.json: channel {str(named[0])[:20]!r}, expected a number from 0 to 9999")
     return int(named[0])
 
@@ -77,7 +80,7 @@ def _ct_channel(content: Mapping) -> int:
 def _values(content: Mapping) -> tuple[dict[str, tuple[int, ...]], int]:
     """Label values by name (version 1 has names by value), and the largest value of all."""
     labels = content["labels"]
-    first = all(str(key).isdigit() for key in labels) and all(isinstance(name, str) for name in labels.values())
+    first = all(_NUMBER.fullmatch(key) for key in labels) and all(isinstance(name, str) for name in labels.values())
     if first and len(set(labels.values())) != len(labels):
         raise ConfigError("dataset.json: two labels have one name; give each its own")
     rows = {name: int(value) for value, name in labels.items()} if first else labels

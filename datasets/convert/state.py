@@ -70,7 +70,7 @@ def read_state(folder: Path, settings: dict) -> State:
         return State(folder, settings)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        earlier, cases = content["settings"], content["cases"]
+        earlier, cases = dict(content["settings"]), content["cases"]
         for known in cases.values():
             if not all(isinstance(known["row"][part], str) for part in ("image", "label", "patient")):
                 raise TypeError("a case without image, label or patient")

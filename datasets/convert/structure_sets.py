@@ -21,11 +21,12 @@ from oarseg.datasets.convert.cases import Case, Listing, Loaded
 from oarseg.datasets.convert.names import NameTable
 from oarseg.datasets.convert.numbers import Numbers
 from oarseg.dicom.header import Header, read_header
+from oarseg.dicom.nested import items_of, text_of
 from oarseg.dicom.rtstruct import RTSTRUCT_CLASS
 from oarseg.dicom.scan import MAX_DEPTH, MAX_FILES, patient_key
 from oarseg.errors import GeometryError, InputError, OarsegError
 from oarseg.evaluation.label_maps import LabelMap
-from oarseg.evaluation.rtstruct import draw, load_structure_set, organ_contours
+from oarseg.evaluation.rtstruct import ROIS, draw, load_structure_set, organ_contours, roi_names
 from oarseg.inference.read import read_image
 from oarseg.text import printable
 
@@ -77,7 +78,7 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _organs(path: Path, names: NameTable, listing: Listing) -> dict[str, str]:
     """ROI name by organ key, counted in ``listing``."""
-    rois = [str(roi.get("ROIName", "")).strip() for roi in load_structure_set(path).StructureSetROISequence]
+    rois = roi_names(load_structure_set(path), FILE)
     known = {roi: names.organ(roi) for roi in rois}
     listing.known.update((printable(roi), key) for roi, key in known.items() if key)
     listing.unknown.update(printable(roi) for roi, key in known.items() if not key and not names.ignored(roi))
@@ -115,10 +116,10 @@ def _masks(contours: Mapping, grid: LabelMap, notes: list[str]) -> Iterator[tupl
 
 def _referenced(dataset: Dataset) -> list[str]:
     """UIDs of the series that a structure set says it was drawn on."""
-    frames = dataset.get("ReferencedFrameOfReferenceSequence") or []
-    studies = [s for f in frames for s in f.get("RTReferencedStudySequence") or []]
-    series = [s for study in studies for s in study.get("RTReferencedSeriesSequence") or []]
-    return list(dict.fromkeys(uid for s in series if (uid := str(s.get("SeriesInstanceUID", "")))))
+    found = [dataset]
+    for keyword in ("ReferencedFrameOfReferenceSequence", "RTReferencedStudySequence", "RTReferencedSeriesSequence"):
+        found = [item for one in found for item in items_of(one, keyword, FILE)]
+    return list(dict.fromkeys(uid for series in found if (uid := text_of(series, "SeriesInstanceUID", FILE))))
 
 
 def _series(referenced: list[str], held: frozenset[str]) -> str | None:
@@ -136,14 +137,14 @@ def _series(referenced: list[str], held: frozenset[str]) -> str | None:
 
 def _check_same_patient(dataset: Dataset, header: Dataset, frame: str, organs: Mapping[str, str], series: bool) -> None:
     """Refuse a structure set of another patient or another frame of reference than the CT's; no UID is told."""
-    ids = {str(d.get("PatientID", "")).strip() for d in (dataset, header)} - {""}
+    ids = {text_of(d, "PatientID", FILE) for d in (dataset, header)} - {""}
     if len(ids) > 1:
         raise InputError(f"{FILE} is another patient's than the CT; leave what belongs together in the folder")
-    rois = [r for r in dataset.StructureSetROISequence if str(r.get("ROIName", "")).strip() in organs]
-    stated = {str(r.get("ReferencedFrameOfReferenceUID", "")) for r in rois}
+    rois = [r for r in items_of(dataset, ROIS, FILE) if text_of(r, "ROIName", FILE) in organs]
+    stated = {text_of(r, "ReferencedFrameOfReferenceUID", FILE) for r in rois}
     if stated <= {""}:
-        frames = dataset.get("ReferencedFrameOfReferenceSequence") or []
-        stated = {str(f.get("FrameOfReferenceUID", "")) for f in frames}
+        frames = items_of(dataset, "ReferencedFrameOfReferenceSequence", FILE)
+        stated = {text_of(f, "FrameOfReferenceUID", FILE) for f in frames}
     stated -= {""}
     if stated and frame and stated != {frame}:
         raise GeometryError(

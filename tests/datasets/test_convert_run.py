@@ -139,9 +139,10 @@ def test_other_settings_and_other_folders_are_refused(source, tmp_path):
     ):
         with pytest.raises(OarsegError, match=said):
             plan(**({"set_name": "structseg", "source": source, "out": out, "site": SITE} | options))
-    (out / "conversion.json").write_text('{"settings": {}, "cases": {"a": 1}}')
-    with pytest.raises(ConfigError, match="damaged"):
-        plan("structseg", source, out, SITE)
+    for damaged in ('{"settings": {}, "cases": {"a": 1}}', '{"settings": null, "cases": {}}'):
+        (out / "conversion.json").write_text(damaged)
+        with pytest.raises(ConfigError, match="damaged"):
+            plan("structseg", source, out, SITE)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="is a file"):
         plan("structseg", source, tmp_path / "file", SITE)

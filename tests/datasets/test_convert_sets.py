@@ -226,6 +226,9 @@ def test_nnunet_versions_regions_and_the_ct_among_channels(patient, oblique, tmp
         ({"channel_names": {"0": "CT"}, "labels": {"Parotid_L": 1, "Lt parotid": 2}}, "both parotid_left"),
         ({"channel_names": {"0": "CT"}, "labels": {"Parotid": 1, "heart": 2}}, "no label is an organ"),
         ({"channel_names": {"0": "CT"}, "labels": {"Parotid_L": 1}, "file_ending": ".mha"}, "file_ending"),
+        # A digit that is no number.
+        ({"channel_names": {"²": "CT"}, "labels": {"Parotid_L": 1}}, "expected a number from 0 to 9999"),
+        ({"channel_names": {"0": "CT"}, "labels": {"²": "Parotid_L"}}, "whole numbers"),
         ([], "JSON object"),
     ],
 )

@@ -23,6 +23,7 @@ BAD = {
     "slope zero": (lambda s: setattr(s[5], "RescaleSlope", 0), "RescaleSlope is 0"),
     "no instance UID": (lambda s: s[5].pop("SOPInstanceUID"), "SOPInstanceUID is missing"),
     "bits": (lambda s: setattr(s[5], "BitsAllocated", 12), "BitsAllocated is 12"),
+    "mixed studies": (lambda s: setattr(s[5], "StudyInstanceUID", "1.2.3"), "mixes slices of several studies"),
     "mixed size": (lambda s: crop(s[5]), r"mixes image sizes.*\(20, 24\)|mixes image sizes.*\(28, 24\)"),
 }
 

@@ -23,7 +23,8 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = [page.relative_to(DOCS) for page in DOCS.rglob("*.md") if "_build" not in page.parts]
 # Packages whose public names the reference tells, and the page that does.
 DOCUMENTED = {
-    "oarseg": "python", "oarseg.sites": "python", "oarseg.dicom": "dicom", "oarseg.dicomweb": "dicomweb", "oarseg.networks": "networks",
+    "oarseg": "python", "oarseg.sites": "python", "oarseg.dicom": "dicom", "oarseg.dicomweb": "dicomweb",
+    "oarseg.networks": "networks",
     "oarseg.transforms": "transforms", "oarseg.training": "training", "oarseg.datasets": "training",
     "oarseg.bundles": "training", "oarseg.compression": "compression",
 }  # fmt: skip

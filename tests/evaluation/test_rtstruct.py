@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
+import struct
+import zlib
 
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from oarseg.errors import ConfigError, GeometryError, InputError
 from oarseg.evaluation.label_maps import LabelMap
@@ -195,3 +202,67 @@ def test_damaged_plans_are_refused(scan, save_plan, tmp_path):
         read_rtstruct(tmp_path / "text.dcm", grid, SITE, NAMES)
     with pytest.raises(InputError, match="cannot be read"):
         read_rtstruct(tmp_path / "none.dcm", grid, SITE, NAMES)
+
+
+def other_value(item: Dataset, keyword: str, vr: str, value: bytes) -> None:
+    """As a damaged file has it: any VR, any bytes."""
+    tag = Tag(keyword)
+    item.set_original_encoding(False, True, "ISO_IR 100")
+    item[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+
+
+@pytest.mark.parametrize(
+    ("place", "keyword", "vr", "value", "said"),
+    [
+        ("roi", "ROINumber", "IS", b"abc ", "ROINumber is 'abc', expected a whole number"),
+        ("roi", "ROINumber", "FD", struct.pack("<d", math.nan), "ROINumber is 'nan', expected a whole number"),
+        ("roi", "ROINumber", "LO", b"one", "ROINumber is 'one', expected a whole number"),
+        ("top", "StructureSetROISequence", "LO", b"abcd", "StructureSetROISequence is no sequence"),
+        ("top", "ROIContourSequence", "LO", b"abcd", "ROIContourSequence is no sequence"),
+        ("drawn", "ContourSequence", "LO", b"abcd", "ContourSequence is no sequence"),
+        ("contour", "ContourData", "OB", b"123456", "ContourData is not three numbers a point"),
+        ("contour", "ContourData", "DS", b"1\\2\\x ", "ContourData is not three numbers a point"),
+    ],
+)
+def test_damage_within_a_plan_is_one_clear_error(scan, save_plan, tmp_path, place, keyword, vr, value, said):
+    label, affine = scan
+    path = save_plan(tmp_path / "plan.dcm", label, affine)
+    dataset = pydicom.dcmread(path)
+    drawn = dataset.ROIContourSequence[0]
+    items = {
+        "top": dataset, "roi": dataset.StructureSetROISequence[0], "drawn": drawn, "contour": drawn.ContourSequence[0],
+    }  # fmt: skip
+    other_value(items[place], keyword, vr, value)
+    dataset.save_as(path)
+    with pytest.raises(InputError, match=said):
+        read_rtstruct(path, grid_of(label, affine), SITE, NAMES)
+
+
+def test_a_contour_without_points_is_none(scan, save_plan, tmp_path):
+    label, affine = scan
+    path = save_plan(tmp_path / "plan.dcm", label, affine)
+    dataset = pydicom.dcmread(path)
+    for contour in dataset.ROIContourSequence[0].ContourSequence:
+        contour.ContourData = None
+    dataset.save_as(path)
+    found = read_rtstruct(path, grid_of(label, affine), SITE, NAMES)
+    assert set(found.organs) == set(SITE.values) - {"brainstem"}
+    assert "plan.dcm: Brainstem has no closed contour, left out" in found.notes
+
+
+def test_a_deflated_plan_without_end_is_refused(scan, save_plan, tmp_path):
+    label, affine = scan
+    path = save_plan(tmp_path / "plan.dcm", label, affine)
+    dataset = pydicom.dcmread(path)
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.save_as(path)
+    assert is_rtstruct(path) and read_rtstruct(path, grid_of(label, affine), SITE, NAMES).organs
+    whole = path.read_bytes()
+    meta = 132 + 12 + int.from_bytes(whole[140:144], "little")
+    packer = zlib.compressobj(wbits=-15)
+    pieces = [packer.compress(zlib.decompress(whole[meta:], -15))]
+    pieces += [packer.compress(bytes(1 << 20)) for _ in range(70)]
+    path.write_bytes(whole[:meta] + b"".join(pieces) + packer.flush())
+    assert not is_rtstruct(path)
+    with pytest.raises(InputError, match="deflated, of more than 64 MiB"):
+        read_rtstruct(path, grid_of(label, affine), SITE, NAMES)

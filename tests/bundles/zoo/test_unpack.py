@@ -117,6 +117,8 @@ BAD_ENTRIES = {
     "second top folder": ("other/file", "must lie in one folder"),
     "file at the top": ("README.md", "must lie in one folder"),
     "link": (link(f"{NAME}/link"), "which is a link"),
+    "long name": (f"{NAME}/{'é' * 101}", "a name that is too long"),
+    "long path": (f"{NAME}/{'a/' * 260}b", "a name that is too long"),
     "twice": (f"{NAME}/license", "two entries of one name"),
     "file and folder": (f"{NAME}/LICENSE/x", "two entries of one name"),
 }
@@ -172,6 +174,24 @@ def test_refuses_flipped_bits_even_where_the_checksum_is_theirs(
     assert "the zip has checksum" in refused(capsys, zoo / ZIP, tmp_path / "got")
     told = refused(capsys, zoo / ZIP, tmp_path / "got", "--checksum", sha1(zoo / ZIP))
     assert "the zip is damaged or incomplete: Bad CRC-32" in told
+
+
+def test_refuses_a_place_before_the_zip(zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    data = bytearray((zoo / ZIP).read_bytes())
+    # Where the list of entries begins, as the end of the zip has it.
+    end = data.rindex(b"PK\5\6") + 16
+    data[end : end + 4] = struct.pack("<L", struct.unpack_from("<L", data, end)[0] + 10)
+    (zoo / ZIP).write_bytes(data)
+    told = refused(capsys, zoo / ZIP, tmp_path / "got", "--checksum", sha1(zoo / ZIP))
+    assert "the zip is damaged or incomplete" in told
+
+
+def test_refuses_a_name_that_is_no_text(zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    adding(zoo / ZIP, f"{NAME}/éé")
+    data = (zoo / ZIP).read_bytes()
+    (zoo / ZIP).write_bytes(data.replace("éé".encode(), b"\xff\xff\xff\xff"))
+    told = refused(capsys, zoo / ZIP, tmp_path / "got", "--checksum", sha1(zoo / ZIP))
+    assert "the zip is damaged or incomplete" in told
 
 
 def test_refuses_other_methods(zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

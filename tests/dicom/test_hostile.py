@@ -1,0 +1,153 @@
+"""Files that were made, or damaged, so that a reader hangs, fills the memory or fails without a word."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from pathlib import Path
+
+import pytest
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset
+from pydicom.tag import Tag
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
+
+from oarseg.dicom import pixels, read_ct, scan_folder
+from oarseg.dicom.header import Unreadable, read_header
+from oarseg.errors import InputError
+
+
+def other_vr(item: Dataset, keyword: str, vr: str, value: bytes) -> None:
+    """Give an element a VR that it should not have."""
+    tag = Tag(keyword)
+    item.set_original_encoding(False, True, "ISO_IR 100")
+    item[tag] = RawDataElement(tag, vr, len(value), value, 0, False, True)
+
+
+def test_a_deflated_file_that_fills_the_memory(edited) -> None:
+    """Of 100 kB, which are 13 million empty elements: pydicom would be at work for minutes."""
+
+    def change(slices: list[Dataset]) -> None:
+        for item in slices:
+            item.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+
+    folder = edited(change)
+    path = sorted(folder.iterdir())[0]
+    whole = path.read_bytes()
+    meta = 132 + 12 + int.from_bytes(whole[140:144], "little")
+    packer = zlib.compressobj(wbits=-15)
+    pieces = [packer.compress(zlib.decompress(whole[meta:], -15))]
+    pieces += [packer.compress(bytes(1 << 20)) for _ in range(100)]
+    path.write_bytes(whole[:meta] + b"".join(pieces) + packer.flush())
+    found = read_header(path)
+    assert isinstance(found, Unreadable) and found.suspect and found.reason == "deflated, of more than 64 MiB"
+    with pytest.raises(InputError, match=rf"1 file\(s\) cannot be read .* {path.name} \(deflated, of more than 64 MiB"):
+        read_ct(folder)
+    # The others are as they were.
+    assert scan_folder(folder).series[0].count == 15
+
+
+@pytest.mark.parametrize("damage", ["size", "tiles too", "components", "cut short", "another codec"])
+def test_a_compressed_slice_that_claims_another_size(ct, tmp_path: Path, damage: str) -> None:
+    series = ct(shape=(4, 64, 64))
+    try:
+        for item in series.slices:
+            item.compress(JPEG2000Lossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
+    except Exception as error:
+        pytest.skip(f"this installation cannot encode JPEG 2000: {error}")
+    folder = series.write(tmp_path / "ct")
+    claim = struct.pack(">LL", 60_000, 60_000)
+    for path in folder.iterdir():
+        data = bytearray(path.read_bytes())
+        start = data.index(b"\xff\x4f\xff\x51")
+        if damage == "components":
+            data[start + 40 : start + 42] = b"\x40\x00"
+        elif damage == "another codec":
+            data[start : start + 2] = b"\xff\xd8"
+        elif damage == "cut short":
+            # The item that holds the stream, and no more of it than 20 bytes.
+            data[start - 4 : start] = struct.pack("<L", 20)
+            data[start + 20 :] = b"\xfe\xff\xdd\xe0\0\0\0\0"
+        else:
+            data[start + 8 : start + 16] = claim
+            data[start + 24 : start + 32] = claim if damage == "tiles too" else data[start + 24 : start + 32]
+        path.write_bytes(data)
+    said = {"components": "of 16384 sample", "cut short": "cut short", "another codec": "no JPEG 2000"}
+    with pytest.raises(InputError, match=said.get(damage, "is 60000 x 60000 of 1 sample.* says 64 x 64 of one")):
+        read_ct(folder)
+
+
+def test_more_voxels_than_a_ct_has(edited, monkeypatch) -> None:
+    monkeypatch.setattr(pixels, "MAX_VOXELS", 16 * 28 * 24 - 1)
+    with pytest.raises(InputError, match="16 x 28 x 24 voxels, more than"):
+        read_ct(edited(lambda slices: None))
+
+
+def test_a_single_value_of_another_type_is_no_localizer(edited) -> None:
+    folder = edited(lambda slices: [other_vr(item, "ImageType", "FD", struct.pack("<d", 8.5)) for item in slices])
+    assert read_ct(folder).shape == (16, 28, 24)
+
+
+@pytest.mark.parametrize("number", ["²", "9" * 5000, "4 mm"])
+def test_a_series_number_that_is_none(edited, number: str) -> None:
+    text = number.encode("latin-1")
+    folder = edited(lambda slices: [other_vr(item, "SeriesNumber", "LT", text) for item in slices])
+    assert read_ct(folder).shape == (16, 28, 24)
+
+
+def test_bits_as_a_fraction(edited) -> None:
+    def change(slices: list[Dataset]) -> None:
+        for item in slices:
+            other_vr(item, "BitsAllocated", "FD", struct.pack("<d", 16.0))
+
+    with pytest.raises(InputError):
+        read_ct(edited(change))
+
+
+def test_no_value_where_there_should_be_one(edited) -> None:
+    def change(slices: list[Dataset]) -> None:
+        for item in slices:
+            other_vr(item, "Rows", "SQ", b"")
+
+    with pytest.raises(InputError, match="Rows is missing or unreadable"):
+        read_ct(edited(change))
+
+
+def test_a_sequence_where_there_should_be_text(edited) -> None:
+    """One with an inner element of an unknown VR: its text cannot be shown."""
+    inner = b"\x10\x00\x10\x00ZZ\0\0\4\0\0\0abcd"
+    items = b"\xfe\xff\x00\xe0" + struct.pack("<L", len(inner)) + inner
+
+    def write(slices: list[Dataset]) -> None:
+        for item in slices:
+            other_vr(item, "PatientID", "OB", items)
+
+    folder = edited(write)
+    for path in folder.iterdir():
+        data = path.read_bytes()
+        path.write_bytes(data.replace(b"\x10\x00\x20\x00OB", b"\x10\x00\x20\x00SQ", 1))
+    volume = read_ct(folder)
+    assert volume.shape == (16, 28, 24) and "PatientID" not in volume.header
+
+
+@pytest.mark.parametrize("keyword", ["StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"])
+def test_a_uid_that_is_none(edited, keyword: str) -> None:
+    folder = edited(lambda slices: [other_vr(item, keyword, "US", b"\5\0") for item in slices])
+    with pytest.raises(InputError, match=f"{keyword} is not one UID"):
+        read_ct(folder)
+
+
+def test_a_damaged_element_after_the_pixels(edited) -> None:
+    """It shows when the whole file is read for its compressed pixels."""
+
+    def change(slices: list[Dataset]) -> None:
+        for item in slices:
+            item.compress(RLELossless, encoding_plugin="pydicom", generate_instance_uid=False)
+
+    folder = edited(change)
+    for path in folder.iterdir():
+        # A sequence and an item, both without a length and without an end.
+        sequence, item = b"\xfa\xff\xfa\xffSQ\0\0\xff\xff\xff\xff", b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
+        path.write_bytes(path.read_bytes() + sequence + item + b"\x10")
+    with pytest.raises(InputError, match="cannot be read"):
+        read_ct(folder)
