@@ -178,6 +178,13 @@ def parse_config(content: dict[str, Any], base: Path) -> Config:
     return config
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # its name is too long
+        return False
+
+
 def _check_together(config: Config) -> None:
     names = [place.name for place in config.destinations]
     if twice := next((n for n in names if names.count(n) > 1), None):
@@ -188,8 +195,8 @@ def _check_together(config: Config) -> None:
         raise ConfigError("[tls] authorities is missing; a destination with tls = true is known by them")
     for key in ("certificate", "key", "authorities"):
         path = getattr(config.tls, key)
-        if path and not path.is_file():
-            raise ConfigError(f"[tls] {key}: {path} is no file")
+        if path and not _is_file(path):
+            raise ConfigError(f"[tls] {key}: {str(path)[:200]} is no file")
     if "seg" in config.segment.formats:
         from oarseg.dicom.seg import check_available
 

@@ -78,6 +78,7 @@ def test_the_example_is_good_and_tells_every_key_with_its_default(tmp_path):
         ("[[destination]]", '[segment]\nformats = ["nifti"]\n[[destination]]', "expected one of rtstruct, seg"),
         ("[[destination]]", '[tls]\nkey = "node.toml"\n[[destination]]', "needs both certificate and key"),
         ("[[destination]]", '[tls]\nauthorities = "no.pem"\n[[destination]]', "no.pem is no file"),
+        ("[[destination]]", f'[tls]\nauthorities = "{"9" * 5000}"\n[[destination]]', "99 is no file"),
         ('host = "127.0.0.1"', 'host = "x"\ntls = true', "authorities is missing"),
         ("[[destination]]", "[delivery]\nlongest_retry_seconds = 1\n[[destination]]", "below first_retry_seconds"),
         ("[node]", "[node", "is no TOML"),
