@@ -38,8 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _ended_by_signals():
             return args.run(args)
-    except KeyboardInterrupt:
-        _say("interrupted; nothing was written")
+    except KeyboardInterrupt as stop:
+        _say(f"interrupted; {printable(str(stop)) or 'nothing was written'}")
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output (head, less) has gone; Python would complain once more when it flushes.

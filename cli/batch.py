@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from oarseg.cli._server import CREDENTIALS, add_trust, make_server
 from oarseg.cli.segment import comma_list, given_path, parse_formats
-from oarseg.errors import ConfigError
+from oarseg.errors import ConfigError, OarsegError
 
 if TYPE_CHECKING:
     from oarseg.cohort import Case
@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         site.organ(key)
     formats = parse_formats(args.format)
     check_source(args)
-    server = make_server(args, args.dicomweb) if args.dicomweb else None
+    server = make_server(args, args.dicomweb) if args.dicomweb is not None else None
     if args.store:
         from oarseg.dicomweb.job import check_storable
 
@@ -99,7 +99,9 @@ def run(args: argparse.Namespace) -> int:
     if first is None:
         where = f"{server.url} that fits the query" if server else args.input
         raise ConfigError("; ".join([f"there is no CT in {where}", *notes[:3]]))
-    outcome = _with_progress(args, lambda tell: run_cohort(chain([first], found), source, args.out, options, tell))
+    broken: list[OarsegError] = []
+    cases = chain([first], _until(found, broken))
+    outcome = _with_progress(args, lambda tell: run_cohort(cases, source, args.out, options, tell))
     write_summary(args.out, journal.Journal(args.out).rows, site)
     for note in notes:
         print(f"oarseg: note: {note}", file=sys.stderr)
@@ -110,10 +112,20 @@ def run(args: argparse.Namespace) -> int:
         rate = f", {3600 * outcome.done / outcome.seconds:.0f} an hour" if outcome.done else ""
         print(f"{outcome.done} contoured in {outcome.seconds:.0f} s{rate}; {outcome.skipped} looked at before")
         print(f"written to {args.out}: {journal.TABLE}, {journal.PAGE}, a folder a case")
+    if broken:
+        raise broken[0]
     failed = [row for row in outcome.rows.values() if row["status"] == journal.FAILED]
     if failed:
         print(f"oarseg: {len(failed)} case(s) failed; the reasons stand in {args.out / journal.TABLE}", file=sys.stderr)
     return FAILED if failed else 0
+
+
+def _until(found: Iterator[Case], broken: list[OarsegError]) -> Iterator[Case]:
+    """``found``, ended by an error, which is told once what is at work is done and the summary written."""
+    try:
+        yield from found
+    except OarsegError as error:
+        broken.append(error)
 
 
 def check_source(args: argparse.Namespace) -> None:

@@ -91,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     if args.organs and not args.bundle:
         for key in args.organs:
             load_site().organ(key)
-    if args.dicomweb:
+    if args.dicomweb is not None:
         return _from_server(args, formats)
     return contour(
         args, args.input, args.out, organs=args.organs, series=args.series, formats=formats, overwrite=args.overwrite

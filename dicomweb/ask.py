@@ -35,16 +35,16 @@ def ask(
     or InputError (no connection, an answer that is not DICOM).
     """
     try:
+        import dicomweb_client  # noqa: F401
         import requests
-        from dicomweb_client import DICOMwebClient
     except ImportError as error:
         raise ConfigError(f"DICOMweb needs the package dicomweb-client; install it: {INSTALL}") from error
-    from oarseg.dicomweb.session import Session
+    from oarseg.dicomweb.session import Client, Session
 
     for pause in (*PAUSES, None):
         try:
             with Session(server) as session:
-                client = DICOMwebClient(server.url, session, timeout=TIMEOUT)
+                client = Client(server.url, session, timeout=TIMEOUT)
                 # Its own would take Ctrl-C for a fault of the network.
                 client.set_http_retry_params(retry=False)
                 return call(client)

@@ -134,6 +134,8 @@ def _keep(instance: Dataset, found: RemoteSeries, folder: Path) -> str:
         raise InputError("the server sent an instance without SOPInstanceUID; nothing of it is used")
     if str(instance.get("SeriesInstanceUID", "")) != found.uid:
         raise InputError("the server sent an instance of another series than was asked for; nothing of it is used")
+    if str(instance.get("StudyInstanceUID", "")) != found.study:
+        raise InputError("the server sent an instance of another study than was asked for; nothing of it is used")
     syntax = UID(instance.file_meta.TransferSyntaxUID)
     if not syntax.is_transfer_syntax or (syntax.is_compressed and not _is_decoded(syntax)):
         raise _Compressed(printable(syntax.name))

@@ -116,6 +116,9 @@ def _paged(
         fresh = {one.uid: one for one in map(_parsed, rows) if one and one.uid not in seen}
         # The end; or a server that knows no pages sends the first one again.
         if not fresh:
+            if len(rows) == PAGE:
+                # It keeps to the limit, but passes over where to begin.
+                raise InputError(f"{server.url} does not give more than its first {PAGE} series; narrow the query")
             return
         seen |= set(fresh)
         for one in fresh.values():

@@ -73,6 +73,11 @@ def segment_series(
                 f"{how_to_store(server, files)}",
                 result,
             ) from error
+        except KeyboardInterrupt as stop:
+            raise KeyboardInterrupt(
+                f"contoured, but perhaps not stored. The results are in {result.folder}; to store them: "
+                f"{how_to_store(server, files)}"
+            ) from stop
     return result
 
 

@@ -90,15 +90,15 @@ def series_name(uid: str) -> str:
 
 
 def _checked(url: str) -> str:
-    parts = _split(url)
-    if parts is None:
-        raise ConfigError(f"{url!r} is no URL of a DICOMweb server; expected one such as https://pacs/dicom-web")
-    if parts.username is not None or parts.password is not None:
+    if "@" in url:
         # The URL itself is not repeated.
         raise ConfigError(
             "the URL holds a user or a password, which everybody on this machine can see; set OARSEG_DICOMWEB_USER and "
             "OARSEG_DICOMWEB_PASSWORD, or write them to ~/.netrc"
         )
+    parts = _split(url)
+    if parts is None:
+        raise ConfigError(f"{url!r} is no URL of a DICOMweb server; expected one such as https://pacs/dicom-web")
     if parts.query or parts.fragment:
         raise ConfigError(f"{url} is not the root of a DICOMweb service: leave out what follows ? or #")
     return url.rstrip("/")

@@ -9,14 +9,17 @@ import logging
 import os
 from collections.abc import Iterator
 from email.message import Message
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import urljoin
 
 import requests
+from dicomweb_client import DICOMwebClient
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from oarseg import __version__
+from oarseg.dicom.deflated import MOST_INFLATED, inflates_beyond
 from oarseg.dicomweb.server import Server, is_loopback, origin
 from oarseg.errors import ConfigError, InputError
 from oarseg.text import printable
@@ -24,7 +27,9 @@ from oarseg.transforms.check_ct import MAX_VOXELS
 
 TOKEN, USER, PASSWORD = "OARSEG_DICOMWEB_TOKEN", "OARSEG_DICOMWEB_USER", "OARSEG_DICOMWEB_PASSWORD"
 JSON = ("application/dicom+json", "application/json")
-KINDS = (*JSON, "application/dicom+xml", "application/xml", "text/xml", "multipart/related", "application/dicom")
+KINDS = (*JSON, "multipart/related", "application/dicom")
+# Of a refusal in XML dicomweb-client makes a success.
+XML = ("application/dicom+xml", "application/xml", "text/xml")
 # What it has to say it raises; otherwise its warnings, which quote the server, would appear on the terminal.
 logging.getLogger("dicomweb_client").addHandler(logging.NullHandler())
 # May stand in a query, and must for Orthanc 1.10, which searches for what it gets.
@@ -91,6 +96,18 @@ class Session(requests.Session):
         return target
 
 
+class Client(DICOMwebClient):
+    """Looks at each instance before pydicom inflates it, which it does however large that becomes."""
+
+    def _decode_multipart_message(self, response: requests.Response, stream: bool) -> Iterator[bytes]:
+        for part in super()._decode_multipart_message(response, stream):
+            if inflates_beyond(BytesIO(part)):
+                raise InputError(
+                    f"{_root(response)} sends an instance of more than {MOST_INFLATED >> 20} MiB; is this a CT?"
+                )
+            yield part
+
+
 def _credentials(server: Server) -> AuthBase | None:
     """A token from the file or the environment, or a user's password from the environment; None where there is none."""
     if server.token_file:
@@ -129,6 +146,16 @@ def _watch(response: requests.Response, **_: object) -> None:
         wanted = str(response.request.headers.get("Accept", ""))
         if wanted.startswith("multipart") and response.status_code == 204:
             raise InputError(f"{_root(response)} holds no instance of the series")
+        if response.status_code == 206:
+            raise InputError(f"{_root(response)} sent a part of what was asked for only (206); try again later")
+        if wanted.startswith("multipart") and kind == "application/dicom":
+            # Read by another path, past the check of its size.
+            raise InputError(f"{_root(response)} sent one instance instead of a series in several parts")
+        if kind in XML:
+            raise InputError(
+                f"{_root(response)} answered in XML, which is not read, so what became of it is not known; it has to "
+                f"answer in {JSON[0]}"
+            )
         if kind and kind not in KINDS:
             raise InputError(
                 f"{_root(response)} answered with {printable(kind)[:60]} instead of DICOM; is the URL the root of its "

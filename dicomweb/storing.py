@@ -61,17 +61,17 @@ def store(
     try:
         answer = ask(server, call, tell)
     except HttpError as error:
-        refused = _failures(_parsed(error.content)) if error.status in (400, 409) else {}
+        answer = _parsed(error.content) if error.status in (400, 409) else Dataset()
+        refused = _failures(answer)
         if not refused:
             raise NotStored(str(error)) from error
-        missing = set(refused)
     except InputError as error:
         raise NotStored(str(error)) from error
     else:
         refused = _failures(answer)
-        taken = {str(item.get("ReferencedSOPInstanceUID", "")) for item in answer.get("ReferencedSOPSequence", ())}
-        # Some servers answer without a list.
-        missing = set(refused) | ((set(instances) - taken) if taken else set())
+    taken = {str(item.get("ReferencedSOPInstanceUID", "")) for item in _items(answer, "ReferencedSOPSequence")}
+    # Some servers answer without any list, when all went well.
+    missing = set(refused) | ((set(instances) - taken) if taken or refused else set())
     missing = {uid for uid in missing if refused.get(uid) != DUPLICATE}
     if missing:
         names = {uid: name for uid, (_, name) in instances.items()}
@@ -110,8 +110,15 @@ def _parsed(content: bytes) -> Dataset:
 
 def _failures(answer: Dataset) -> dict[str, int | None]:
     """Failure reasons by SOPInstanceUID; None where there is none. Of what the server could not even name: ""."""
-    rows = [*answer.get("FailedSOPSequence", ()), *answer.get("OtherFailuresSequence", ())]
-    return {str(row.get("ReferencedSOPInstanceUID", "")): row.get("FailureReason") for row in rows}
+    rows = [row for key in ("FailedSOPSequence", "OtherFailuresSequence") for row in _items(answer, key)]
+    reasons = {str(row.get("ReferencedSOPInstanceUID", "")): row.get("FailureReason") for row in rows}
+    return {uid: reason if isinstance(reason, int) else None for uid, reason in reasons.items()}
+
+
+def _items(answer: Dataset, keyword: str) -> list[Dataset]:
+    """The items of a sequence; none of what is no sequence."""
+    found = answer.get(keyword)
+    return [item for item in found if isinstance(item, Dataset)] if isinstance(found, Sequence) else []
 
 
 def _told(name: str, reason: int | None) -> str:

@@ -17,7 +17,7 @@ from oarseg.inference.sliding import deepened
 class WindowInferer(Inferer):
     """Logits for a whole volume: one pass where it fits into the window, else overlapping windows blended.
 
-    Args: ``window``: D, H, W voxels of the largest pass, see :func:`oarseg.inference.sliding.deepened`. ``overlap``:
+    Args: ``window``: D, H, W voxels of the largest pass, see ``oarseg.inference.sliding.deepened``. ``overlap``:
     share of a window that the next one repeats. ``factor``: what the network's sizes must divide by; smaller volumes
     are padded to it with air (0).
     Input (1, 1, D, H, W), output (1, C, D, H, W) float32.

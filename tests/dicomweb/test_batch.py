@@ -154,3 +154,16 @@ def test_bad_options(web, options, told, tmp_path, capsys):
     given = [web.root if part == "URL" else part for part in options]
     assert main(["batch", *given, "-o", str(tmp_path / "out"), "-q"]) == 2
     assert told in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_query_that_breaks_ends_after_what_is_at_work(tmp_path):
+    from oarseg.cli.batch import _until
+    from oarseg.errors import InputError
+
+    def found():
+        yield 1
+        yield 2
+        raise InputError("the server is away")
+
+    broken = []
+    assert list(_until(found(), broken)) == [1, 2] and str(broken[0]) == "the server is away"

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import JPEGLosslessSV1, generate_uid
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLosslessSV1, generate_uid
 
 pytest.importorskip("dicomweb_client", reason="needs dicomweb-client: pip install 'oarseg[dicomweb]'")
 
@@ -182,6 +182,9 @@ def test_an_answer_that_ends_early_is_asked_for_again(web, tools):
         (lambda h: h.reply(200, b"[]", "application/json"), "cannot be read as DICOM"),
         (lambda h: h.reply_parts([b"<html></html>"]), "cannot be read as DICOM (InvalidDicomError)"),
         (lambda h: h.reply_parts([bytes(128) + b"DICM" + b"\xff" * 60]), "an instance without SOPInstanceUID"),
+        (lambda h: h.reply(206, b"--x--\r\n", "multipart/related; boundary=x"), "a part of what was asked for"),
+        (lambda h: h.reply(200, b"DICM", "application/dicom"), "one instance instead of a series"),
+        (lambda h: h.reply(200, b"<a/>", "application/dicom+xml; charset=utf-8"), "answered in XML"),
     ],
 )
 def test_answers_that_are_no_series(web, tools, answer, told):
@@ -216,6 +219,24 @@ def test_of_another_series_nothing_is_used(web, tools):
     web.instead.clear()
     with fetched(Server(web.root), series) as folder:
         assert all(len(path.name) == 68 and path.parent == folder for path in folder.rglob("*"))
+
+
+def test_of_another_study_nothing_is_used(web, tools):
+    slices = tools.ct_slices(3)
+    series, study = web.hold(*slices), str(slices[0].StudyInstanceUID)
+    slices[1].StudyInstanceUID = generate_uid()
+    assert "an instance of another study" in refused(web, series, study)
+
+
+def test_a_small_deflated_instance_that_becomes_large_is_not_inflated(web, tools):
+    slices = tools.ct_slices(3)
+    series = web.hold(*slices)
+    slices[0].file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    slices[0].PixelData = bytes(80 << 20)
+    bomb = tools.encoded(slices[0])
+    assert len(bomb) < 1 << 18
+    web.instead["fetch"] = [lambda handler: handler.reply_parts([bomb])]
+    assert "an instance of more than 64 MiB" in refused(web, series)
 
 
 def test_too_few_and_twice(web, tools):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 
 import pytest
@@ -10,7 +11,7 @@ pytest.importorskip("dicomweb_client", reason="needs dicomweb-client: pip instal
 
 from oarseg.cohort import find_remote_cases, source_of
 from oarseg.dicomweb import Server, find_series, series_name
-from oarseg.errors import ConfigError
+from oarseg.errors import ConfigError, InputError
 
 
 @pytest.fixture
@@ -40,6 +41,15 @@ def test_all_pages_are_asked_for_as_they_are_wanted(web, archive):
 def test_a_server_that_knows_no_pages_is_not_asked_for_ever(web, archive):
     web.knows_pages = False
     assert [one.uid for one in find_series(Server(web.root), {})] == archive and len(web.asked) == 2
+
+
+def test_a_server_that_passes_over_where_to_begin_cuts_nothing_silently(web, archive, monkeypatch):
+    found = web.found
+    monkeypatch.setattr(web, "found", lambda study, query: found(study, re.sub("offset=[0-9]+", "offset=0", query)))
+    told = find_series(Server(web.root), {})
+    assert [next(told).uid for _ in range(3)] == archive[:3]
+    with pytest.raises(InputError, match="does not give more than its first 3 series"):
+        next(told)
 
 
 def test_a_server_that_knows_no_filters_gives_no_mr(web, archive):

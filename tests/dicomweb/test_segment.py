@@ -82,6 +82,17 @@ def test_what_was_not_stored_can_be_stored(web, demo, capsys):
     assert web.of_class("RTSTRUCT") == [pydicom.dcmread("a folder/rtstruct.dcm")]
 
 
+def test_stopped_while_it_stores_it_tells_where_the_results_are(web, demo, capsys, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("oarseg.dicomweb.job.store", stop)
+    assert run(web, "--series", demo, "-o", "a folder") == 130
+    said = capsys.readouterr().err
+    assert "interrupted; contoured, but perhaps not stored" in said and "oarseg dicomweb store" in said
+    assert "nothing was written" not in said and Path("a folder/rtstruct.dcm").is_file()
+
+
 def test_from_python(web, demo, pipeline):
     server = Server(web.root)
     with pytest.raises(ConfigError, match="give one, or do not store"):
@@ -121,7 +132,8 @@ def test_from_python(web, demo, pipeline):
         (["--dicomweb", "URL", "--series", "1.2", "--study", "x"], "study 'x' is no UID"),
         (["--dicomweb", "URL", "--series", "1.2", "--format", "nifti"], "nothing that can be stored"),
         (["--dicomweb", "URL", "--series", "1.2", "--ca-bundle", "none.pem"], "does not exist"),
-        (["--dicomweb", "me:hidden@pacs", "--series", "1.2"], "is no URL"),
+        (["--dicomweb", "me:hidden@pacs", "--series", "1.2"], "holds a user or a password"),
+        (["--dicomweb", "", "--series", "1.2"], "'' is no URL"),
     ],
 )
 def test_bad_options(web, demo, options, told, capsys):

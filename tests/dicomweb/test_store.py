@@ -89,7 +89,17 @@ def refusal(status: int, *reasons: int | None, kind: str = "application/dicom+js
         (lambda h: h.reply_json({"00081199": {"vr": "SQ", "Value": [h.reference(h.sent[1])]}}),
          ["rtstruct.dcm (no reason given)"]),
         (lambda h: h.reply_json({"0008119A": {"vr": "SQ", "Value": [UNNAMED]}}, 409),
-         ["an instance (cannot be understood, failure reason C000)"]),
+         ["an instance (cannot be understood, failure reason C000)", "segmentation.dcm (no reason given)"]),
+        # Refused, with one named and the other not.
+        (lambda h: h.reply_json({"00081198": {"vr": "SQ", "Value": [h.reference(h.sent[0], 0x0111)]}}, 202),
+         ["segmentation.dcm (no reason given)"]),
+        (refusal(202, 0xA700, kind="text/xml"), ["answered in XML"]),
+        (refusal(202, 0xA700, kind="application/dicom+xml; charset=utf-8"), ["answered in XML"]),
+        # Reasons of another kind than they should be.
+        (lambda h: h.reply_json({"00081198": {"vr": "SQ", "Value": [
+            h.reference(h.sent[0]) | {"00081197": {"vr": "US", "Value": [1, 2]}}]},
+            "00081199": {"vr": "SQ", "Value": [h.reference(h.sent[1])]}}), ["rtstruct.dcm (no reason given)"]),
+        (lambda h: h.reply_json({"00081198": {"vr": "LO", "Value": ["odd", "odder"]}}, 409), ["answered 409"]),
     ],
 )  # fmt: skip
 def test_refused(web, files, answer, told):
