@@ -29,11 +29,12 @@ docs: $(VENV)/.installed
 sync: $(VENV)/.installed
 	$(BIN)/oarseg bundles sync
 
-# docs/results.md, docs/localization.md, docs/compression.md, the README's and the cards' tables, all from stored per-case CSVs.
+# docs/results.md, docs/localization.md, docs/compression.md, docs/reliability.md, the README's and the cards' tables, all from stored per-case CSVs.
 reproduce-tables: $(VENV)/.installed
 	$(BIN)/python -m oarseg.evaluation.ablation table
 	$(BIN)/python -m oarseg.evaluation.localization figure
 	$(BIN)/python -m oarseg.compression.page
+	$(BIN)/python benchmarks/reliability.py
 	$(BIN)/oarseg bundles sync
 
 $(VENV)/.installed: setup.cfg constraints.txt

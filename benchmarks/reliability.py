@@ -60,7 +60,7 @@ result or raise one `OarsegError`, within 20 s and 3 GiB, and write to its outpu
 
 MENDED = """### What was found, and is mended
 
-*Fuzz*: by this run, or by a shorter one before it; *reading*: by reading the code that it leads to."""
+*Fuzz*: by this run, or by one before it; *reading*: by reading the code that it leads to."""
 
 
 def cells(rows: Iterable[Sequence[object]], head: Sequence[str], numbers: int = 0) -> str:
