@@ -203,6 +203,10 @@ class Receiver:
         say("connection closed", logging.WARNING, reason=why)
 
     def _on_end(self, event: evt.Event) -> None:
+        if event.assoc.requestor.primitive is None:
+            # Closed before it asked for anything, as a load balancer's check does: pynetdicom would wait for the
+            # request for all of the idle time, and the association would count as open.
+            event.assoc.dul.to_user_queue.put(None)
         with self._lock:
             for series in self._open.pop(event.assoc, ()):
                 self._last[series] = time.monotonic()

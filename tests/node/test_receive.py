@@ -318,3 +318,12 @@ def test_syntaxes_are_those_that_can_be_decoded(monkeypatch):
 
     monkeypatch.setattr(receive, "get_decoder", lambda uid: Missing)
     assert receive.accepted_syntaxes() == list(receive.PLAIN)
+
+
+def test_a_connection_that_is_closed_at_once_holds_no_association(site, tools):
+    site.over = {"limits": {"associations": 2, "idle_seconds": 600}}
+    node = site.start()
+    for _ in range(25):
+        socket.create_connection(("127.0.0.1", site.port)).close()
+    tools.wait_for(lambda: node.receiver.open_associations() == 0)
+    assert site.send(tools.ct_slices(3)) == [0] * 3
