@@ -7,6 +7,7 @@ Organ ``v`` has ``v * 75`` HU, the body 0, so a stand-in for a network can tell 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 import torch
 from monai.data import MetaTensor
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 from torch import Tensor, nn
 from torch.nn.functional import max_pool3d
 
@@ -170,3 +173,31 @@ def dataset_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
             content[section].append(row)
     (folder / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     return folder
+
+
+@pytest.fixture(scope="session")
+def ct_slices() -> Callable[..., list[Dataset]]:
+    """A small CT series as a scanner sends it: see ``_ct_slices``."""
+    return _ct_slices
+
+
+def _ct_slices(count: int = 4, *, series: str | None = None, study: str | None = None) -> list[Dataset]:
+    """A CT series of ``count`` slices of 64 x 64."""
+    series, study, frame = series or generate_uid(), study or generate_uid(), generate_uid()
+    rows = []
+    for n in range(count):
+        row = Dataset()
+        row.file_meta = FileMetaDataset()
+        row.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        row.SOPClassUID, row.SOPInstanceUID = CTImageStorage, generate_uid()
+        row.SeriesInstanceUID, row.StudyInstanceUID, row.FrameOfReferenceUID = series, study, frame
+        row.Modality, row.PatientName, row.PatientID, row.StudyDate = "CT", "Secret^Name", "12345", "20260115"
+        row.ImagePositionPatient, row.ImageOrientationPatient = [0, 0, 3.0 * n], [1, 0, 0, 0, 1, 0]
+        row.PixelSpacing, row.SliceThickness, row.InstanceNumber = [3, 3], 3, n + 1
+        row.Rows = row.Columns = 64
+        row.BitsAllocated = row.BitsStored = 16
+        row.HighBit, row.PixelRepresentation, row.SamplesPerPixel = 15, 1, 1
+        row.PhotometricInterpretation, row.RescaleSlope, row.RescaleIntercept = "MONOCHROME2", 1, 0
+        row.PixelData = np.full((64, 64), n, "<i2").tobytes()
+        rows.append(row)
+    return rows

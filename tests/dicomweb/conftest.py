@@ -12,11 +12,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-import numpy as np
 import pydicom
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.dataset import Dataset
 
 import oarseg.demo
 
@@ -30,28 +28,6 @@ def encoded(dataset: Dataset) -> bytes:
     buffer = io.BytesIO()
     dataset.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
-
-
-def ct_slices(count: int = 4, *, series: str | None = None, study: str | None = None) -> list[Dataset]:
-    """A CT series of ``count`` slices of 64 x 64."""
-    series, study, frame = series or generate_uid(), study or generate_uid(), generate_uid()
-    rows = []
-    for n in range(count):
-        row = Dataset()
-        row.file_meta = FileMetaDataset()
-        row.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        row.SOPClassUID, row.SOPInstanceUID = CTImageStorage, generate_uid()
-        row.SeriesInstanceUID, row.StudyInstanceUID, row.FrameOfReferenceUID = series, study, frame
-        row.Modality, row.PatientName, row.PatientID, row.StudyDate = "CT", PATIENT, "12345", "20260115"
-        row.ImagePositionPatient, row.ImageOrientationPatient = [0, 0, 3.0 * n], [1, 0, 0, 0, 1, 0]
-        row.PixelSpacing, row.SliceThickness, row.InstanceNumber = [3, 3], 3, n + 1
-        row.Rows = row.Columns = 64
-        row.BitsAllocated = row.BitsStored = 16
-        row.HighBit, row.PixelRepresentation, row.SamplesPerPixel = 15, 1, 1
-        row.PhotometricInterpretation, row.RescaleSlope, row.RescaleIntercept = "MONOCHROME2", 1, 0
-        row.PixelData = np.full((64, 64), n, "<i2").tobytes()
-        rows.append(row)
-    return rows
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -227,13 +203,14 @@ def demo_slices() -> list[Dataset]:
 
 
 @pytest.fixture(scope="session")
-def tools():
+def tools(ct_slices):
     """Functions that tests call."""
 
     class Tools:
         pass
 
-    for function in (ct_slices, encoded):
+    for function in (encoded,):
         setattr(Tools, function.__name__, staticmethod(function))
+    Tools.ct_slices = staticmethod(ct_slices)
     Tools.patient, Tools.boundary, Tools.demo = PATIENT, BOUNDARY, DEMO
     return Tools

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -48,28 +47,6 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
         assert time.monotonic() < until, "it did not come to pass"
         time.sleep(0.02)
     return value
-
-
-def ct_slices(count: int = 4, series: str | None = None) -> list[Dataset]:
-    """A CT series of ``count`` slices of 64 x 64."""
-    series, study, frame = series or generate_uid(), generate_uid(), generate_uid()
-    rows = []
-    for n in range(count):
-        row = Dataset()
-        row.file_meta = FileMetaDataset()
-        row.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-        row.SOPClassUID, row.SOPInstanceUID = CTImageStorage, generate_uid()
-        row.SeriesInstanceUID, row.StudyInstanceUID, row.FrameOfReferenceUID = series, study, frame
-        row.Modality, row.PatientName, row.PatientID = "CT", PATIENT, "12345"
-        row.ImagePositionPatient, row.ImageOrientationPatient = [0, 0, 3.0 * n], [1, 0, 0, 0, 1, 0]
-        row.PixelSpacing, row.SliceThickness, row.InstanceNumber = [3, 3], 3, n + 1
-        row.Rows = row.Columns = 64
-        row.BitsAllocated = row.BitsStored = 16
-        row.HighBit, row.PixelRepresentation, row.SamplesPerPixel = 15, 1, 1
-        row.PhotometricInterpretation, row.RescaleSlope, row.RescaleIntercept = "MONOCHROME2", 1, 0
-        row.PixelData = np.full((64, 64), n, "<i2").tobytes()
-        rows.append(row)
-    return rows
 
 
 @dataclass
@@ -210,14 +187,15 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 
 @pytest.fixture(scope="session")
-def tools():
+def tools(ct_slices):
     """Functions that tests call."""
 
     class Tools:
         pass
 
-    for function in (free_port, wait_for, ct_slices):
+    for function in (free_port, wait_for):
         setattr(Tools, function.__name__, staticmethod(function))
+    Tools.ct_slices = staticmethod(ct_slices)
     Tools.patient = PATIENT
     Tools.Archive = Archive
     return Tools

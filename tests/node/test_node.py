@@ -104,7 +104,7 @@ def test_a_bad_series_is_a_dead_letter_with_the_reason_and_the_next_one_goes_on(
     # Sent again it is tried again; with the missing slices it succeeds, and the dead letter goes.
     site.send(bad)
     tools.wait_for(lambda: site.totals(node) == {"failed": 2, "delivered": 1})
-    site.send(tools.ct_slices(3, bad[0].SeriesInstanceUID))
+    site.send(tools.ct_slices(3, series=bad[0].SeriesInstanceUID))
     tools.wait_for(lambda: site.totals(node).get("delivered") == 2)
     tools.wait_for(lambda: not folder.exists() and node.spool.bytes == 0)
     assert site.segmenter.calls == [2, 4, 2, 5]
