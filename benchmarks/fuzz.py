@@ -1,6 +1,7 @@
 """Feeds damaged and hostile files to the readers, for as long as you like, and keeps what fails.
 
-    python benchmarks/fuzz.py [--target NAME,NAME] [--seconds 600] [--seed 1] [--failures FOLDER] [--store]
+    python benchmarks/fuzz.py [--target NAME,NAME] [--seconds 600] [--seed 1] [--failures FOLDER] [--store [FILE]]
+    python benchmarks/fuzz.py --inputs 50
 
 The property: a reader gives a result or raises one OarsegError, within 20 s and 3 GiB, and writes to its output folder
 only. Inputs are drawn by hypothesis, which also shrinks what fails; the shrunk files are put into the folder of
@@ -44,17 +45,17 @@ def fresh(work: Path) -> Path:
 
 
 class Run:
-    """One target: ``outcomes`` by kind, ``findings`` by place, until ``seconds`` are over."""
+    """One target: ``outcomes`` by kind, ``findings`` by place, until ``seconds`` are over or ``inputs`` are drawn."""
 
-    def __init__(self, target: Target, seconds: float, seed: int, failures: Path) -> None:
-        self.target, self.seconds, self.seed, self.failures = target, seconds, seed, failures
+    def __init__(self, target: Target, seconds: float, seed: int, failures: Path, inputs: int | None = None) -> None:
+        self.target, self.seconds, self.seed, self.failures, self.inputs = target, seconds, seed, failures, inputs
         self.outcomes: collections.Counter[str] = collections.Counter()
         self.findings: dict[str, str] = {}
         self.began = time.monotonic()
 
     def go(self, work: Path) -> None:
-        """Rounds of ``ROUND`` examples, each with a seed of its own."""
-        number, told = self.seed, 0.0
+        """Rounds of ``ROUND`` examples, each with a seed of its own; one round where the inputs are counted."""
+        number, told = self.seed, time.monotonic()
         while time.monotonic() - self.began < self.seconds:
             number += 1
             try:
@@ -66,6 +67,8 @@ class Run:
             if time.monotonic() - told > 30:
                 told = time.monotonic()
                 self._tell()
+            if self.inputs is not None:
+                break
         self._tell()
 
     def _round(self, number: int, work: Path) -> None:
@@ -74,18 +77,17 @@ class Run:
                 return
             faulthandler.dump_traceback_later(STUCK_SECONDS, exit=True)
             try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    self.outcomes[self.target.read(drawn, fresh(work))] += 1
+                self.outcomes[self.target.read(drawn, fresh(work))] += 1
             finally:
                 faulthandler.cancel_dump_traceback_later()
 
         phases = [Phase.generate, Phase.target, Phase.shrink]
         rules = settings(
-            max_examples=ROUND, deadline=None, database=None, phases=phases, print_blob=False,
+            max_examples=self.inputs or ROUND, deadline=None, database=None, phases=phases, print_blob=False,
             report_multiple_bugs=False, suppress_health_check=list(HealthCheck),
         )  # fmt: skip
-        with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing):
+        with open(os.devnull, "w") as nothing, contextlib.redirect_stdout(nothing), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             seeded(number)(rules(given(self.target.draw)(one)))()
 
     def _keep(self, error: BaseException, number: int, work: Path) -> None:
@@ -131,9 +133,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--target", metavar="A,B", help=f"of {', '.join(TARGETS)} (default: all, one after another)")
     parser.add_argument("--seconds", type=float, default=600, help="for each target (default: 600)")
+    parser.add_argument("--inputs", type=int, metavar="N", help="so many files for each target, the same each time")
     parser.add_argument("--seed", type=int, default=1, help="where the drawing begins (default: 1)")
     parser.add_argument("--failures", type=Path, default=Path("fuzz-failures"), help="folder for what fails")
-    parser.add_argument("--store", action="store_true", help=f"note the outcome in {RESULTS}")
+    parser.add_argument(
+        "--store", type=Path, nargs="?", const=RESULTS, metavar="FILE", help=f"note the outcome (in {RESULTS})"
+    )
     args = parser.parse_args()
     wanted = args.target.split(",") if args.target else list(TARGETS)
     if unknown := set(wanted) - set(TARGETS):
@@ -142,11 +147,11 @@ def main() -> int:
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="oarseg-fuzz-", dir=shared if shared.is_dir() else None) as folder:
         for name in wanted:
-            run = Run(TARGETS[name], args.seconds, args.seed, args.failures)
+            run = Run(TARGETS[name], args.seconds, args.seed, args.failures, args.inputs)
             run.go(Path(folder) / "work")
             bad += len(run.findings)
             if args.store:
-                store(RESULTS, {name: run.told()})
+                store(args.store, {name: run.told()})
     return 1 if bad else 0
 
 
