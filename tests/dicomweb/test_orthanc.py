@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import socket
 import subprocess
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pydicom
 import pytest
+from orthanc_process import PROGRAM, Orthanc
 
 pytest.importorskip("dicomweb_client", reason="needs dicomweb-client: pip install 'oarseg[dicomweb]'")
 
@@ -22,53 +21,19 @@ from oarseg.errors import InputError
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 pytestmark = pytest.mark.skipif(
-    not (shutil.which("Orthanc") and PLUGIN.is_file()),
+    not (PROGRAM and PLUGIN.is_file()),
     reason="needs Orthanc and its plugin: apt install orthanc orthanc-dicomweb",
 )
 USER, PASSWORD = "oarseg", "a password of the test"
 
 
-class Orthanc:
-    """A process that holds the embedded CT, its storage in ``folder``, with a user and a password."""
-
-    def __init__(self, folder: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        self.url, self.root = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{port}/dicom-web"
-        settings = {
-            "Name": "test", "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "storage"),
-            "DicomServerEnabled": False, "HttpPort": port, "RemoteAccessAllowed": False, "Plugins": [str(PLUGIN)],
-            "AuthenticationEnabled": True, "RegisteredUsers": {USER: PASSWORD}, "DicomWeb": {"Root": "/dicom-web/"},
-        }  # fmt: skip
-        (folder / "orthanc.json").write_text(json.dumps(settings))
-        passwords = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-        passwords.add_password(None, self.url, USER, PASSWORD)
-        self.opener = urllib.request.build_opener(urllib.request.HTTPBasicAuthHandler(passwords))
-        self.log = open(folder / "log", "wb")  # noqa: SIM115 - closed with the process
-        self.process = subprocess.Popen(
-            [shutil.which("Orthanc"), str(folder / "orthanc.json")], stdout=self.log, stderr=self.log
-        )
-
-    def ask(self, path: str, body: bytes | None = None):
-        with self.opener.open(urllib.request.Request(self.url + path, data=body), timeout=60) as answer:
-            return json.loads(answer.read())
-
-    def ready(self) -> bool:
-        try:
-            return bool(self.ask("/system"))
-        except OSError:
-            return False
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.wait(20)
-        self.log.close()
-
-
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory, tools) -> Iterator[Orthanc]:
-    server = Orthanc(tmp_path_factory.mktemp("orthanc"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {"DicomServerEnabled": False, "Plugins": [str(PLUGIN)], "DicomWeb": {"Root": "/dicom-web/"}}
+    server = Orthanc(tmp_path_factory.mktemp("orthanc"), port, settings, USER, PASSWORD)
     try:
         until = time.monotonic() + 30
         while not server.ready():
@@ -81,29 +46,25 @@ def orthanc(tmp_path_factory, tools) -> Iterator[Orthanc]:
         server.close()
 
 
+@pytest.fixture
+def root(orthanc: Orthanc) -> str:
+    """The address of its DICOMweb."""
+    return f"{orthanc.url}/dicom-web"
+
+
 @pytest.fixture(autouse=True)
 def _known(monkeypatch, _quick) -> None:
     monkeypatch.setenv("OARSEG_DICOMWEB_USER", USER)
     monkeypatch.setenv("OARSEG_DICOMWEB_PASSWORD", PASSWORD)
 
 
-def test_the_rtstruct_is_in_the_study_and_its_references_resolve(orthanc, demo_slices, tmp_path, capsys):
+def test_the_rtstruct_is_in_the_study_and_its_references_resolve(orthanc, root, demo_slices, tmp_path, capsys):
     series, out = str(demo_slices[0].SeriesInstanceUID), tmp_path / "out"
-    command = [
-        "segment",
-        "--dicomweb",
-        orthanc.root,
-        "--series",
-        series,
-        "-o",
-        str(out),
-        "--organs",
-        "mandible,brainstem",
-    ]
+    command = ["segment", "--dicomweb", root, "--series", series, "-o", str(out), "--organs", "mandible,brainstem"]
     assert main(command) == 0
-    assert capsys.readouterr().out.endswith(f"stored on {orthanc.root}: rtstruct.dcm\n")
+    assert capsys.readouterr().out.endswith(f"stored on {root}: rtstruct.dcm\n")
     # Again, as after an answer that got lost.
-    stored = store(Server(orthanc.root), [out / "rtstruct.dcm"])
+    stored = store(Server(root), [out / "rtstruct.dcm"])
     (study,) = orthanc.ask("/studies")
     held = {row["MainDicomTags"]["Modality"]: row for row in orthanc.ask(f"/studies/{study}/series")}
     assert {kind: len(row["Instances"]) for kind, row in held.items()} == {"CT": 85, "RTSTRUCT": 1}
@@ -129,8 +90,8 @@ def test_the_rtstruct_is_in_the_study_and_its_references_resolve(orthanc, demo_s
     assert drawn and drawn < uids
 
 
-def test_queries_and_refusals(orthanc, demo_slices, tmp_path, monkeypatch):
-    server, series = Server(orthanc.root), str(demo_slices[0].SeriesInstanceUID)
+def test_queries_and_refusals(orthanc, root, demo_slices, tmp_path, monkeypatch):
+    server, series = Server(root), str(demo_slices[0].SeriesInstanceUID)
     for query in ({}, {"PatientID": "OARSEG-DEMO"}, {"PatientID": "OARSEG*"}, {"SeriesDescription": "*average?of*"}):
         assert [(one.uid, one.count) for one in find_series(server, query)] == [(series, 85)]
     assert not list(find_series(server, {"PatientID": "NOBODY"}))
@@ -157,10 +118,10 @@ def _structures(folder: Path) -> Path:
 
 
 @pytest.mark.skipif(not shutil.which("dcmcjpeg"), reason="needs DCMTK: apt install dcmtk")
-def test_orthanc_sends_uncompressed_what_cannot_be_decoded_here(orthanc, tools, tmp_path):
+def test_orthanc_sends_uncompressed_what_cannot_be_decoded_here(root, tools, tmp_path):
     if pydicom.pixels.get_decoder(pydicom.uid.JPEGLosslessSV1).is_available:
         pytest.skip("a decoder for JPEG Lossless is installed here")
-    slices, server = tools.ct_slices(4), Server(orthanc.root)
+    slices, server = tools.ct_slices(4), Server(root)
     for n, one in enumerate(slices):
         one.save_as(tmp_path / f"{n}.dcm", enforce_file_format=True)
         subprocess.run(["dcmcjpeg", "+e1", tmp_path / f"{n}.dcm", tmp_path / f"{n}.jpeg"], check=True)
@@ -171,10 +132,10 @@ def test_orthanc_sends_uncompressed_what_cannot_be_decoded_here(orthanc, tools, 
     assert {one.SOPInstanceUID: one.PixelData for one in got} == {one.SOPInstanceUID: one.PixelData for one in slices}
 
 
-def test_a_batch(orthanc, tmp_path, capsys):
+def test_a_batch(orthanc, root, tmp_path, capsys):
     pytest.importorskip("ray", reason="needs Ray: pip install 'oarseg[cluster]'")
     before = len(orthanc.ask("/instances"))
-    command = ["batch", "--dicomweb", orthanc.root, "--query", "PatientID=OARSEG*", "-o", str(tmp_path / "out"),
+    command = ["batch", "--dicomweb", root, "--query", "PatientID=OARSEG*", "-o", str(tmp_path / "out"),
                "--organs", "mandible", "--workers", "1", "--store"]  # fmt: skip
     assert main(command) == 0
     assert "1 contoured" in capsys.readouterr().out and len(orthanc.ask("/instances")) == before + 1

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import shutil
 import subprocess
 import time
-import urllib.request
 from pathlib import Path
 
 import pydicom
 import pytest
 
 pytest.importorskip("pynetdicom", reason="needs pynetdicom: pip install 'oarseg[node]'")
+
+from orthanc_process import PROGRAM, Orthanc
 
 import oarseg.demo
 from oarseg.node.worker import make_segmenter
@@ -68,42 +68,7 @@ def test_dcmtk_echoes_sends_and_receives(site, tools, tmp_path):
         archive.wait()
 
 
-class Orthanc:
-    """A process, its storage in ``folder``."""
-
-    def __init__(self, folder: Path, dicom: int, http: int, node: int) -> None:
-        self.url = f"http://127.0.0.1:{http}"
-        folder.mkdir()
-        settings = {
-            "Name": "test", "StorageDirectory": str(folder / "storage"), "IndexDirectory": str(folder / "storage"),
-            "DicomAet": "ORTHANC", "DicomPort": dicom, "HttpPort": http, "RemoteAccessAllowed": False,
-            "AuthenticationEnabled": False, "DicomAlwaysAllowStore": True, "Plugins": [],
-            "DicomModalities": {"oarseg": ["OARSEG", "127.0.0.1", node]},
-        }  # fmt: skip
-        (folder / "orthanc.json").write_text(json.dumps(settings))
-        self.log = open(folder / "log", "wb")  # noqa: SIM115 - closed with the process
-        self.process = subprocess.Popen(
-            [shutil.which("Orthanc"), str(folder / "orthanc.json")], stdout=self.log, stderr=self.log
-        )
-
-    def ask(self, path: str, body: bytes | None = None):
-        request = urllib.request.Request(self.url + path, data=body)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.loads(answer.read())
-
-    def ready(self) -> bool:
-        try:
-            return bool(self.ask("/system"))
-        except OSError:
-            return False
-
-    def close(self) -> None:
-        self.process.terminate()
-        self.process.wait(20)
-        self.log.close()
-
-
-@pytest.mark.skipif(not shutil.which("Orthanc"), reason="needs Orthanc: apt install orthanc")
+@pytest.mark.skipif(not PROGRAM, reason="needs Orthanc: apt install orthanc")
 def test_orthanc_gets_the_rtstruct_into_the_study_it_sent(site, tools, tmp_path):
     dicom, http = tools.free_port(), tools.free_port()
     place = {"name": "orthanc", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": dicom}
@@ -113,7 +78,11 @@ def test_orthanc_gets_the_rtstruct_into_the_study_it_sent(site, tools, tmp_path)
     }  # fmt: skip
     site.segmenter = make_segmenter(site.config())
     node = site.start()
-    orthanc = Orthanc(tmp_path / "orthanc", dicom, http, site.port)
+    settings = {
+        "DicomAet": "ORTHANC", "DicomPort": dicom, "DicomAlwaysAllowStore": True,
+        "DicomModalities": {"oarseg": ["OARSEG", "127.0.0.1", site.port]},
+    }  # fmt: skip
+    orthanc = Orthanc(tmp_path / "orthanc", http, settings)
     try:
         tools.wait_for(orthanc.ready)
         for path in sorted(CT.glob("*.dcm")):
