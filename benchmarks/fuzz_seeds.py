@@ -16,6 +16,7 @@ from pydicom.uid import (
     ExplicitVRLittleEndian,
     ImplicitVRLittleEndian,
     JPEG2000Lossless,
+    JPEGLSLossless,
     RLELossless,
 )
 
@@ -63,12 +64,10 @@ def ct_seeds() -> list[list[Seed]]:
             row = ct_slice(n)
             row.file_meta.TransferSyntaxUID = syntax
             seeds.append(Seed.of(row))
-        for syntax in (RLELossless, JPEG2000Lossless):
+        encoders = {RLELossless: "pydicom", JPEG2000Lossless: "pylibjpeg", JPEGLSLossless: "pyjpegls"}
+        for syntax, plugin in encoders.items():
             row = ct_slice(n)
-            if syntax == JPEG2000Lossless:
-                row.compress(syntax, encoding_plugin="pylibjpeg", generate_instance_uid=False)
-            else:
-                row.compress(syntax, encoding_plugin="pydicom", generate_instance_uid=False)
+            row.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False)
             seeds.append(Seed.of(row))
         found.append(seeds)
     return found

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pydicom
-from pydicom import encaps
 
+from oarseg.dicom.frame import check_size, cut_short, frame, frame_of
 from oarseg.dicom.header import Header
 from oarseg.errors import InputError
 
@@ -51,7 +51,7 @@ def decode(header: Header) -> np.ndarray | None:
     from PIL import Image
 
     try:
-        stream = codestream(pydicom.dcmread(header.path).PixelData)
+        stream = frame(pydicom.dcmread(header.path).PixelData)
         if stream[:4] != START or stream[COMPONENTS] != b"\x00\x01":
             return None
         signed, bits = bool(stream[DEPTH] & 0x80), (stream[DEPTH] & 0x7F) + 1
@@ -67,34 +67,15 @@ def decode(header: Header) -> np.ndarray | None:
 
 
 def check_stream(pixel_data: bytes, header: Header) -> None:
-    """Refuse a stream of another size than the header's, before its decoder takes memory for what the stream claims.
-
-    A kilobyte can claim gigabytes. Raises InputError.
-    """
-    name, size = header.path.name, (int(header.numbers("Columns", 1)[0]), int(header.numbers("Rows", 1)[0]))
-    try:
-        stream = codestream(pixel_data)
-    except (ValueError, IndexError, StopIteration, struct.error) as error:
-        raise InputError(f"{name}: the compressed pixel data are damaged; transfer the file again") from error
+    """Refuse an image of another size than the header's. Raises InputError."""
+    stream = frame_of(pixel_data, header)
     # A stream should begin at once; some are wrapped in a file of their own, and a wrapper may hold several.
     place = 0 if stream.startswith(START) else stream.find(START)
     if place < 0:
-        raise InputError(f"{name}: the compressed pixel data are no JPEG 2000; export the CT again")
+        raise InputError(f"{header.path.name}: the compressed pixel data are no JPEG 2000; export the CT again")
     while place >= 0:
         if len(stream) < place + COMPONENTS.stop:
-            raise InputError(f"{name}: the compressed pixel data are cut short; transfer the file again")
+            raise cut_short(header)
         right, bottom, left, top = EXTENT.unpack_from(stream, place + EXTENT_AT)
-        components = int.from_bytes(stream[place:][COMPONENTS], "big")
-        if (right - left, bottom - top) != size or components != 1:
-            raise InputError(
-                f"{name}: the compressed image is {right - left} x {bottom - top} of {components} sample(s), the "
-                f"header says {size[0]} x {size[1]} of one; export the CT again"
-            )
+        check_size(header, right - left, bottom - top, int.from_bytes(stream[place:][COMPONENTS], "big"))
         place = -1 if place == 0 else stream.find(START, place + 1)
-
-
-def codestream(pixel_data: bytes) -> bytes:
-    """The only frame of encapsulated pixel data. Raises ValueError or StopIteration where there is none."""
-    if hasattr(encaps, "generate_frames"):
-        return next(encaps.generate_frames(pixel_data, number_of_frames=1))
-    return next(encaps.generate_pixel_data_frame(pixel_data, 1))  # pydicom 2

@@ -12,9 +12,9 @@ import pydicom
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
+from oarseg.dicom import jpeg, jpeg2000
 from oarseg.dicom.header import Header
-from oarseg.dicom.jpeg2000 import SYNTAXES as _JPEG2000
-from oarseg.dicom.jpeg2000 import Decoder, check_stream, quick_decoder
+from oarseg.dicom.jpeg2000 import Decoder, quick_decoder
 from oarseg.errors import InputError
 from oarseg.transforms.check_ct import MAX_VOXELS
 
@@ -28,9 +28,8 @@ NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 # Reading and NumPy leave the interpreter to the others; more threads than this wait for the disk.
 THREADS = min(8, os.cpu_count() or 1)
 
-# What a person must install for a compressed transfer syntax, by the part of pylibjpeg that decodes it.
-_JPEG = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57",
-         "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")  # fmt: skip
+# What is looked at before it is decoded.
+CHECKS = dict.fromkeys(jpeg.SYNTAXES, jpeg.check_stream) | dict.fromkeys(jpeg2000.SYNTAXES, jpeg2000.check_stream)
 
 
 def read_hu(slices: Sequence[Header], rows: int, columns: int) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -100,8 +99,8 @@ def _decode(header: Header) -> np.ndarray:
     if "PixelData" not in dataset:
         raise InputError(f"{name}: the file is cut short within the compressed pixel data; transfer it again")
     try:
-        if header.transfer_syntax in _JPEG2000:
-            check_stream(dataset.PixelData, header)
+        if check := CHECKS.get(header.transfer_syntax):
+            check(dataset.PixelData, header)
         return dataset.pixel_array
     except InputError:
         raise
@@ -114,9 +113,11 @@ def _decode(header: Header) -> np.ndarray:
 
 def _undecoded(name: str, syntax: str, error: Exception) -> str:
     packages = "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
-    if syntax in _JPEG2000:
+    if syntax in jpeg2000.SYNTAXES:
         packages = "pylibjpeg pylibjpeg-openjpeg"
-    elif syntax in _JPEG:
+    elif syntax in jpeg.LS:
+        packages = "pyjpegls"
+    elif syntax in jpeg.SYNTAXES:
         packages = "pylibjpeg pylibjpeg-libjpeg"
     said = str(error).lower()
     if any(sign in said for sign in ("plugin", "handler", "decoder", "dependenc", "not supported", "no available")):

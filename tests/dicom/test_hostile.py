@@ -10,7 +10,7 @@ import pytest
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
-from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, RLELossless
+from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from oarseg.dicom import pixels, read_ct, scan_folder
 from oarseg.dicom.header import Unreadable, read_header
@@ -73,6 +73,35 @@ def test_a_compressed_slice_that_claims_another_size(ct, tmp_path: Path, damage:
             data[start + 24 : start + 32] = claim if damage == "tiles too" else data[start + 24 : start + 32]
         path.write_bytes(data)
     said = {"components": "of 16384 sample", "cut short": "cut short", "another codec": "no JPEG 2000"}
+    with pytest.raises(InputError, match=said.get(damage, "is 60000 x 60000 of 1 sample.* says 64 x 64 of one")):
+        read_ct(folder)
+
+
+@pytest.mark.parametrize("damage", ["size", "components", "cut short", "no frame", "another codec"])
+def test_a_slice_in_jpeg_ls_that_claims_another_size(ct, tmp_path: Path, damage: str) -> None:
+    series = ct(shape=(4, 64, 64))
+    try:
+        for item in series.slices:
+            item.compress(JPEGLSLossless, encoding_plugin="pyjpegls", generate_instance_uid=False)
+    except Exception as error:
+        pytest.skip(f"this installation cannot encode JPEG-LS: {error}")
+    folder = series.write(tmp_path / "ct")
+    for path in folder.iterdir():
+        data = bytearray(path.read_bytes())
+        start = data.index(b"\xff\xd8\xff\xf7")
+        if damage == "size":
+            data[start + 7 : start + 11] = struct.pack(">HH", 60_000, 60_000)
+        elif damage == "components":
+            data[start + 11] = 3
+        elif damage == "cut short":
+            data[start - 4 : start] = struct.pack("<L", 10)
+            data[start + 10 :] = b"\xfe\xff\xdd\xe0\0\0\0\0"
+        elif damage == "no frame":
+            data[start + 3] = 0xDA
+        else:
+            data[start : start + 2] = b"\xff\x4f"
+        path.write_bytes(data)
+    said = {"components": "of 3 sample", "cut short": "cut short", "no frame": "damaged", "another codec": "no JPEG"}
     with pytest.raises(InputError, match=said.get(damage, "is 60000 x 60000 of 1 sample.* says 64 x 64 of one")):
         read_ct(folder)
 

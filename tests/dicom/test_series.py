@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import importlib.util
+import struct
+
 import numpy as np
 import pytest
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
@@ -130,14 +133,17 @@ def test_deflated_series_is_read(edited):
     assert read_ct(edited(change)).hu.max() == 1200
 
 
-def test_jpeg2000_gives_the_same_volume(ct, tmp_path):
+@pytest.mark.parametrize(
+    ("syntax", "plugin"), [("1.2.840.10008.1.2.4.90", "pylibjpeg"), ("1.2.840.10008.1.2.4.80", "pyjpegls")]
+)
+def test_compressed_without_loss_gives_the_same_volume(ct, tmp_path, syntax, plugin):
     series = ct(shape=(4, 64, 64))
     plain = read_ct(series.write(tmp_path / "plain"))
     try:
         for item in series.slices:
-            item.compress(UID("1.2.840.10008.1.2.4.90"), encoding_plugin="pylibjpeg", generate_instance_uid=False)
+            item.compress(UID(syntax), encoding_plugin=plugin, generate_instance_uid=False)
     except Exception as error:
-        pytest.skip(f"this installation cannot encode JPEG 2000: {error}")
+        pytest.skip(f"this installation cannot encode it: {error}")
     packed = read_ct(series.write(tmp_path / "packed"))
     assert (packed.hu == plain.hu).all()
     cut = sorted((tmp_path / "packed").iterdir())[2]
@@ -146,16 +152,18 @@ def test_jpeg2000_gives_the_same_volume(ct, tmp_path):
         read_ct(tmp_path / "packed")
 
 
+@pytest.mark.skipif(importlib.util.find_spec("libjpeg") is not None, reason="pylibjpeg-libjpeg is installed")
 def test_undecodable_syntax_names_it_and_the_package(edited):
     def change(slices):
         from pydicom.encaps import encapsulate
 
         for item in slices:
-            # JPEG-LS: no decoder among the dependencies.
-            item.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.80")
-            item.PixelData = encapsulate([b"\xff\xd8\x00\x00"])
+            # JPEG Lossless: no decoder among the dependencies.
+            item.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.70")
+            frame = struct.pack(">HHBHHBBBB", 0xFFC3, 11, 16, item.Rows, item.Columns, 1, 1, 0x11, 0)
+            item.PixelData = encapsulate([b"\xff\xd8" + frame + b"\xff\xd9"])
             item["PixelData"].is_undefined_length = True
             item["PixelData"].VR = "OB"
 
-    with pytest.raises(InputError, match=r"1\.2\.840\.10008\.1\.2\.4\.80.*pip install"):
+    with pytest.raises(InputError, match=r"1\.2\.840\.10008\.1\.2\.4\.70.*pip install"):
         read_ct(edited(change))
