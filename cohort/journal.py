@@ -69,7 +69,7 @@ def claim(out: Path, settings: dict[str, Any]) -> None:
             found = json.loads(path.read_text(encoding="utf-8"))
             if differ := [key for key in settings if found.get(key) != settings[key]]:
                 raise ConfigError(
-                    f"{out} holds a batch of other settings ({', '.join(differ)}); give another folder, or the same ones"
+                    f"{out} holds a batch of other settings ({', '.join(differ)}); give another, or the same ones"
                 )
             return
         if any(not p.name.startswith(".") for p in out.iterdir()):
