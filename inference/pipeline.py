@@ -89,6 +89,9 @@ class Pipeline:
         if isinstance(engine, str):
             if self.device == "cpu" and self.bundle.stock_steps:
                 stored = stored_networks(engine, self.bundle_root, self.weights["sha256"], self.site)
+            if stored is not None:
+                # Needed for any organ, so that a damaged file is told of before a CT is looked at.
+                stored[LOCALIZER].compile()
             self.engine = stored or make_engine(engine, self.device)
         self.networks: Mapping[str, Network] = stored if stored is not None else self._modules()
 

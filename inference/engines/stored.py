@@ -47,8 +47,6 @@ class StoredNetworks(Mapping[str, CompiledNetwork]):
         self.precision = self.core.checked(precision or ("int8" if has_int8() else self.core.float))
         self.table, self.site = table, site
         self._asked: dict[str, CompiledNetwork] = {}
-        # Needed for any organ, so that a damaged file is told of before a CT is looked at.
-        self[LOCALIZER].compile()
 
     def __getitem__(self, name: str) -> CompiledNetwork:
         if name not in self._asked:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from pathlib import Path
 
 import pytest
+from compressed_series import compressed
+from deflated import inflate_more
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import Tag
@@ -33,12 +34,7 @@ def test_a_deflated_file_that_fills_the_memory(edited) -> None:
 
     folder = edited(change)
     path = sorted(folder.iterdir())[0]
-    whole = path.read_bytes()
-    meta = 132 + 12 + int.from_bytes(whole[140:144], "little")
-    packer = zlib.compressobj(wbits=-15)
-    pieces = [packer.compress(zlib.decompress(whole[meta:], -15))]
-    pieces += [packer.compress(bytes(1 << 20)) for _ in range(100)]
-    path.write_bytes(whole[:meta] + b"".join(pieces) + packer.flush())
+    inflate_more(path, 100)
     found = read_header(path)
     assert isinstance(found, Unreadable) and found.suspect and found.reason == "deflated, of more than 64 MiB"
     with pytest.raises(InputError, match=rf"1 file\(s\) cannot be read .* {path.name} \(deflated, of more than 64 MiB"):
@@ -49,13 +45,7 @@ def test_a_deflated_file_that_fills_the_memory(edited) -> None:
 
 @pytest.mark.parametrize("damage", ["size", "tiles too", "components", "cut short", "another codec"])
 def test_a_compressed_slice_that_claims_another_size(ct, tmp_path: Path, damage: str) -> None:
-    series = ct(shape=(4, 64, 64))
-    try:
-        for item in series.slices:
-            item.compress(JPEG2000Lossless, encoding_plugin="pylibjpeg", generate_instance_uid=False)
-    except Exception as error:
-        pytest.skip(f"this installation cannot encode JPEG 2000: {error}")
-    folder = series.write(tmp_path / "ct")
+    folder = compressed(ct(shape=(4, 64, 64)), JPEG2000Lossless, "pylibjpeg").write(tmp_path / "ct")
     claim = struct.pack(">LL", 60_000, 60_000)
     for path in folder.iterdir():
         data = bytearray(path.read_bytes())
@@ -79,13 +69,7 @@ def test_a_compressed_slice_that_claims_another_size(ct, tmp_path: Path, damage:
 
 @pytest.mark.parametrize("damage", ["size", "components", "cut short", "no frame", "another codec"])
 def test_a_slice_in_jpeg_ls_that_claims_another_size(ct, tmp_path: Path, damage: str) -> None:
-    series = ct(shape=(4, 64, 64))
-    try:
-        for item in series.slices:
-            item.compress(JPEGLSLossless, encoding_plugin="pyjpegls", generate_instance_uid=False)
-    except Exception as error:
-        pytest.skip(f"this installation cannot encode JPEG-LS: {error}")
-    folder = series.write(tmp_path / "ct")
+    folder = compressed(ct(shape=(4, 64, 64)), JPEGLSLossless, "pyjpegls").write(tmp_path / "ct")
     for path in folder.iterdir():
         data = bytearray(path.read_bytes())
         start = data.index(b"\xff\xd8\xff\xf7")

@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+from compressed_series import compressed
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from oarseg.dicom import check_series, choose_series, read_ct, scan_folder
@@ -139,12 +140,7 @@ def test_deflated_series_is_read(edited):
 def test_compressed_without_loss_gives_the_same_volume(ct, tmp_path, syntax, plugin):
     series = ct(shape=(4, 64, 64))
     plain = read_ct(series.write(tmp_path / "plain"))
-    try:
-        for item in series.slices:
-            item.compress(UID(syntax), encoding_plugin=plugin, generate_instance_uid=False)
-    except Exception as error:
-        pytest.skip(f"this installation cannot encode it: {error}")
-    packed = read_ct(series.write(tmp_path / "packed"))
+    packed = read_ct(compressed(series, syntax, plugin).write(tmp_path / "packed"))
     assert (packed.hu == plain.hu).all()
     cut = sorted((tmp_path / "packed").iterdir())[2]
     cut.write_bytes(cut.read_bytes()[:-40])

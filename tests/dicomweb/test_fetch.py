@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import socket
 import stat
 import sys
 import tempfile
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from ports import free_port
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEGLosslessSV1, generate_uid
 
 pytest.importorskip("dicomweb_client", reason="needs dicomweb-client: pip install 'oarseg[dicomweb]'")
@@ -135,9 +135,7 @@ def test_patience_ends(web):
 
 
 def test_nobody_there(web, monkeypatch):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     with pytest.raises(InputError, match=r"no connection.*Connection refused") as error:
         series_of(Server(f"http://127.0.0.1:{port}/dicom-web"), "1.2.3.4")
     assert "1.2.3.4" not in str(error.value)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from orthanc_process import PROGRAM, Orthanc
+from ports import free_port
 
 pytest.importorskip("dicomweb_client", reason="needs dicomweb-client: pip install 'oarseg[dicomweb]'")
 
@@ -29,11 +29,8 @@ USER, PASSWORD = "oarseg", "a password of the test"
 
 @pytest.fixture(scope="module")
 def orthanc(tmp_path_factory, tools) -> Iterator[Orthanc]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     settings = {"DicomServerEnabled": False, "Plugins": [str(PLUGIN)], "DicomWeb": {"Root": "/dicom-web/"}}
-    server = Orthanc(tmp_path_factory.mktemp("orthanc"), port, settings, USER, PASSWORD)
+    server = Orthanc(tmp_path_factory.mktemp("orthanc"), free_port(), settings, USER, PASSWORD)
     try:
         until = time.monotonic() + 30
         while not server.ready():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -17,6 +16,8 @@ from email.message import Message
 from email.parser import BytesParser
 from pathlib import Path
 from types import TracebackType
+
+from ports import free_port
 
 SHIM = Path(__file__).parent / "torchvision_shim"
 START_S, INFER_S, TRAIN_S, STOP_S, LOG_S = 120, 300, 600, 15, 10
@@ -59,9 +60,7 @@ class Server:
         self.environment, self.app, self.models, self.folder = environment, app, list(models), folder
         self.log = folder / "server.log"
         self.process: subprocess.Popen | None = None
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
 
     def __enter__(self) -> Server:
         command = ["monailabel", "start_server", "--app", str(self.app), "--studies", str(self.folder / "studies")]
