@@ -65,7 +65,7 @@ def test_contours_all_it_can_and_goes_on_where_it_stopped(cohort, tmp_path, caps
     assert [row["case"] for row in rows(out)][4:] == ["torn"]
     # Other settings are not mixed in.
     assert main([*command[:-1], "mandible", "-q"]) == 2
-    assert "another organs" in capsys.readouterr().err
+    assert "other settings (organs)" in capsys.readouterr().err
 
 
 @ray
@@ -83,7 +83,7 @@ def test_another_ct_of_the_same_name_is_contoured_anew(cohort, tmp_path, phantom
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "ct1.nii.gz").write_bytes((cohort / "ct0.nii.gz").read_bytes())
     assert main(["batch", str(tmp_path / "other"), *command[2:]]) == 2
-    assert "another input" in capsys.readouterr().err
+    assert "other settings (input)" in capsys.readouterr().err
     assert rows(out)[0]["computed"].split()[0] in ("openvino", "torch")
 
 

@@ -85,7 +85,7 @@ def test_a_query_is_contoured_and_stored(web, archive, tmp_path, capsys):
     told = "".join((out / name).read_text() for name in OWN_FILES) + capsys.readouterr().err
     assert not any(word in told for word in ("Secret", "P0", TOKEN, *archive, ".oarseg"))
     assert main([*batch(web, out), "--query", "PatientID=P0"]) == 2
-    assert "another input" in capsys.readouterr().err
+    assert "other settings (input)" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
