@@ -11,6 +11,7 @@ import numpy as np
 import pydicom
 from fuzz_dicom import Seed
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate_extended, generate_frames
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
@@ -69,6 +70,10 @@ def ct_seeds() -> list[list[Seed]]:
             row = ct_slice(n)
             row.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False)
             seeds.append(Seed.of(row))
+        # The last one again, its image found by the other kind of table.
+        (image,) = generate_frames(row.PixelData, number_of_frames=1)
+        row.PixelData, row.ExtendedOffsetTable, row.ExtendedOffsetTableLengths = encapsulate_extended([image])
+        seeds.append(Seed.of(row))
         found.append(seeds)
     return found
 

@@ -68,9 +68,8 @@ def claim(out: Path, settings: dict[str, Any]) -> None:
         if path.exists():
             found = json.loads(path.read_text(encoding="utf-8"))
             if differ := [key for key in settings if found.get(key) != settings[key]]:
-                raise ConfigError(
-                    f"{out} holds a batch of other settings ({', '.join(differ)}); give another, or the same ones"
-                )
+                told = f"{out} holds a batch of other settings ({', '.join(differ)})"
+                raise ConfigError(f"{told}; give another folder, or the same settings")
             return
         if any(not p.name.startswith(".") for p in out.iterdir()):
             raise OutputError(f"{out} is not empty and holds no batch; give another folder")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pydicom
 
-from oarseg.dicom.frame import check_size, cut_short, frame, frame_of
+from oarseg.dicom.frame import check_size, cut_short, take_frame
 from oarseg.dicom.header import Header
 from oarseg.errors import InputError
 
@@ -37,7 +37,7 @@ def quick_decoder(slices: Sequence[Header]) -> Decoder | None:
         return None
     try:
         dataset = pydicom.dcmread(first.path)
-        check_stream(dataset.PixelData, first)
+        check_stream(take_frame(dataset, first), first)
         expected = dataset.pixel_array
         found = decode(first)
     except Exception:  # noqa: BLE001 - the file is damaged, or something is not installed: pydicom's path tells which
@@ -51,7 +51,7 @@ def decode(header: Header) -> np.ndarray | None:
     from PIL import Image
 
     try:
-        stream = frame(pydicom.dcmread(header.path).PixelData)
+        stream = take_frame(pydicom.dcmread(header.path), header)
         if stream[:4] != START or stream[COMPONENTS] != b"\x00\x01":
             return None
         signed, bits = bool(stream[DEPTH] & 0x80), (stream[DEPTH] & 0x7F) + 1
@@ -61,14 +61,13 @@ def decode(header: Header) -> np.ndarray | None:
             if image.size != (int(header.text("Columns")), int(header.text("Rows"))) or image.mode != "I;16":
                 return None
             values = np.array(image, dtype=np.uint16) >> (16 - bits)
-    except (OSError, ValueError, IndexError, StopIteration, AttributeError, Image.DecompressionBombError):
+    except (OSError, ValueError, IndexError, AttributeError, InputError, Image.DecompressionBombError):
         return None
     return (values.astype(np.int32) - (1 << (bits - 1))).astype(np.int16) if signed else values
 
 
-def check_stream(pixel_data: bytes, header: Header) -> None:
+def check_stream(stream: bytes, header: Header) -> None:
     """Refuse an image of another size than the header's. Raises InputError."""
-    stream = frame_of(pixel_data, header)
     # A stream should begin at once; some are wrapped in a file of their own, and a wrapper may hold several.
     place = 0 if stream.startswith(START) else stream.find(START)
     if place < 0:

@@ -13,6 +13,8 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from oarseg.dicom import jpeg, jpeg2000
+from oarseg.dicom.decoders import has_decoder, packages
+from oarseg.dicom.frame import take_frame
 from oarseg.dicom.header import Header
 from oarseg.dicom.jpeg2000 import Decoder, quick_decoder
 from oarseg.errors import InputError
@@ -25,6 +27,8 @@ TISSUE_HU = (-900, 3000)
 INT16 = np.iinfo(np.int16)
 # Uncompressed, little endian: implicit and explicit VR.
 NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
+# Whose pixels are not compressed: deflated files and big endian, too.
+PLAIN = (*NATIVE, "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
 # Reading and NumPy leave the interpreter to the others; more threads than this wait for the disk.
 THREADS = min(8, os.cpu_count() or 1)
 
@@ -64,23 +68,27 @@ def read_hu(slices: Sequence[Header], rows: int, columns: int) -> tuple[np.ndarr
 
 
 def _stored(header: Header, rows: int, columns: int, quick: Decoder | None) -> np.ndarray:
-    """The stored values of one slice, (rows, columns)."""
-    bits = header.text("BitsStored")
+    """The stored values of one slice, (rows, columns), without what lies in bits that are not in use."""
+    text = header.text("BitsStored")
+    bits = int(text) if text.isdecimal() and len(text) < 3 else 0
     plain = header.transfer_syntax in NATIVE and header.text("BitsAllocated") == "16" and header.pixel_start is not None
-    if plain and bits.isdecimal() and 1 <= int(bits) <= 16:
-        return _native(header, rows, columns, int(bits))
-    values = quick(header) if quick else None
-    return _decode(header) if values is None else values
+    if plain and 1 <= bits <= 16:
+        values = _native(header, rows, columns)
+    else:
+        found = quick(header) if quick else None
+        values = _decode(header) if found is None else found
+    spare = 8 * values.dtype.itemsize - bits
+    if bits > 0 < spare:
+        # Overlays once were there; and not all encoders continue the sign into them.
+        values = (values << spare) >> spare
+    return values
 
 
-def _native(header: Header, rows: int, columns: int, bits: int) -> np.ndarray:
+def _native(header: Header, rows: int, columns: int) -> np.ndarray:
     """Uncompressed 16-bit values as they lie in the file, whose size ``check_content`` has checked."""
     signed = header.text("PixelRepresentation") == "1"
     try:
         values = np.fromfile(header.path, "<i2" if signed else "<u2", rows * columns, offset=header.pixel_start)
-        # What lies in bits that are not in use is no part of the value (overlays once were there).
-        values <<= 16 - bits
-        values >>= 16 - bits
         return values.reshape(rows, columns)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "cut short"
@@ -89,7 +97,12 @@ def _native(header: Header, rows: int, columns: int, bits: int) -> np.ndarray:
 
 def _decode(header: Header) -> np.ndarray:
     """By pydicom, whatever the transfer syntax."""
-    name = header.path.name
+    name, syntax = header.path.name, header.transfer_syntax
+    if syntax not in PLAIN and not has_decoder(syntax):
+        raise InputError(
+            f"{name}: no decoder for transfer syntax {UID(syntax).name} ({syntax}); install one "
+            f"(pip install {packages(syntax)}) or export the CT uncompressed"
+        )
     try:
         dataset = pydicom.dcmread(header.path)
     except OSError as error:
@@ -99,37 +112,21 @@ def _decode(header: Header) -> np.ndarray:
     if "PixelData" not in dataset:
         raise InputError(f"{name}: the file is cut short within the compressed pixel data; transfer it again")
     try:
-        if check := CHECKS.get(header.transfer_syntax):
-            check(dataset.PixelData, header)
+        if syntax not in PLAIN:
+            stream = take_frame(dataset, header)
+            if check := CHECKS.get(syntax):
+                check(stream, header)
         return dataset.pixel_array
     except InputError:
         raise
-    except (RuntimeError, NotImplementedError) as error:
-        # pydicom raises these both where no decoder is there and where the decoder fails.
-        raise InputError(_undecoded(name, header.transfer_syntax, error)) from error
     except Exception as error:  # noqa: BLE001 - decoders raise nearly anything on damaged streams
-        raise InputError(f"{name}: the pixel data cannot be decoded ({_short(error)}); export it again") from error
-
-
-def _undecoded(name: str, syntax: str, error: Exception) -> str:
-    packages = "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
-    if syntax in jpeg2000.SYNTAXES:
-        packages = "pylibjpeg pylibjpeg-openjpeg"
-    elif syntax in jpeg.LS:
-        packages = "pyjpegls"
-    elif syntax in jpeg.SYNTAXES:
-        packages = "pylibjpeg pylibjpeg-libjpeg"
-    said = str(error).lower()
-    if any(sign in said for sign in ("plugin", "handler", "decoder", "dependenc", "not supported", "no available")):
-        return (
-            f"{name}: no decoder for transfer syntax {UID(syntax).name} ({syntax}); install one "
-            f"(pip install {packages}) or export the CT uncompressed"
-        )
-    return f"{name}: the pixel data ({UID(syntax).name}) cannot be decoded ({_short(error)}); export it again"
+        what = "the pixel data" if syntax in PLAIN else f"the pixel data ({UID(syntax).name})"
+        raise InputError(f"{name}: {what} cannot be decoded ({_short(error)}); export it again") from error
 
 
 def _short(error: Exception) -> str:
-    text = " ".join(str(error).split())
+    # pydicom says first that all plugins failed, and then how.
+    text = " ".join(str(error).rpartition("plugins:")[2].split())
     return f"{type(error).__name__}: {text[:160]}"
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from pydicom.uid import UID
 
+from oarseg.dicom.decoders import has_decoder
 from oarseg.dicom.scan import MAX_FILES
 from oarseg.dicomweb.ask import ask
 from oarseg.dicomweb.find import RemoteSeries, series_of
@@ -137,7 +138,7 @@ def _keep(instance: Dataset, found: RemoteSeries, folder: Path) -> str:
     if str(instance.get("StudyInstanceUID", "")) != found.study:
         raise InputError("the server sent an instance of another study than was asked for; nothing of it is used")
     syntax = UID(instance.file_meta.TransferSyntaxUID)
-    if not syntax.is_transfer_syntax or (syntax.is_compressed and not _is_decoded(syntax)):
+    if not syntax.is_transfer_syntax or (syntax.is_compressed and not (syntax.is_deflated or has_decoder(syntax))):
         raise _Compressed(printable(syntax.name))
     name = hashlib.sha256(uid.encode()).hexdigest()
     try:
@@ -148,12 +149,3 @@ def _keep(instance: Dataset, found: RemoteSeries, folder: Path) -> str:
             f"the CT cannot be written to {folder.parent} ({error.strerror or error}); make room, or set TMPDIR"
         ) from error
     return name
-
-
-def _is_decoded(syntax: UID) -> bool:
-    from pydicom.pixels.decoders.base import get_decoder
-
-    try:
-        return syntax.is_deflated or get_decoder(syntax).is_available
-    except NotImplementedError:
-        return False

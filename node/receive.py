@@ -11,7 +11,6 @@ from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.pixels import get_decoder
 from pydicom.uid import (
     JPEG2000,
     UID,
@@ -30,6 +29,7 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage, Verification
 
+from oarseg.dicom.decoders import has_decoder
 from oarseg.node.config import MIB, Config
 from oarseg.node.log import say, short
 from oarseg.node.metrics import Counters
@@ -57,7 +57,7 @@ LONGEST_UID = 64
 
 def accepted_syntaxes() -> list[UID]:
     """Transfer syntaxes of which the pixels can be decoded here; others are negotiated away."""
-    return [*PLAIN, *(syntax for syntax in COMPRESSED if get_decoder(syntax).is_available)]
+    return [*PLAIN, *(syntax for syntax in COMPRESSED if has_decoder(syntax))]
 
 
 class Receiver:

@@ -5,17 +5,24 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 from compressed_series import compressed
 from deflated import inflate_more
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from oarseg.dicom import pixels, read_ct, scan_folder
 from oarseg.dicom.header import Unreadable, read_header
 from oarseg.errors import InputError
+
+try:
+    from pydicom.encaps import generate_frames
+except ImportError:  # pydicom 2, with which what needs it is skipped
+    generate_frames = None
 
 
 def other_vr(item: Dataset, keyword: str, vr: str, value: bytes) -> None:
@@ -88,6 +95,62 @@ def test_a_slice_in_jpeg_ls_that_claims_another_size(ct, tmp_path: Path, damage:
     said = {"components": "of 3 sample", "cut short": "cut short", "no frame": "damaged", "another codec": "no JPEG"}
     with pytest.raises(InputError, match=said.get(damage, "is 60000 x 60000 of 1 sample.* says 64 x 64 of one")):
         read_ct(folder)
+
+
+ENCODERS = {"JPEG-LS": (JPEGLSLossless, "pyjpegls"), "JPEG 2000": (JPEG2000Lossless, "pylibjpeg"),
+            "RLE": (RLELossless, "pydicom")}  # fmt: skip
+
+
+@pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
+@pytest.mark.parametrize("told_by", ["offsets", "extended offsets"])
+def test_images_beside_the_one_that_is_checked(ct, tmp_path: Path, encoder: tuple, told_by: str, monkeypatch) -> None:
+    """Of these a decoder would take memory for every one that a table names."""
+    series = compressed(ct(shape=(4, 64, 64)), *encoder)
+    for item in series.slices:
+        (image,) = generate_frames(item.PixelData, number_of_frames=1)
+        if told_by == "offsets":
+            item.PixelData = encapsulate([image, image])
+        else:
+            item.PixelData = encapsulate([image], has_bot=False)
+            item.ExtendedOffsetTable = struct.pack("<Q", 0) * 5000
+            item.ExtendedOffsetTableLengths = struct.pack("<Q", len(image)) * 5000
+    folder = series.write(tmp_path / "ct")
+    monkeypatch.setattr(Dataset, "pixel_array", property(lambda item: pytest.fail("decoded")))
+    with pytest.raises(InputError, match="several compressed images, a CT slice has one"):
+        read_ct(folder)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
+def test_a_table_that_names_another_place_is_not_followed(ct, tmp_path: Path, encoder: tuple) -> None:
+    plain = read_ct(ct(shape=(4, 64, 64)).write(tmp_path / "plain")).hu
+    series = compressed(ct(shape=(4, 64, 64)), *encoder)
+    for item in series.slices:
+        (image,) = generate_frames(item.PixelData, number_of_frames=1)
+        item.PixelData = encapsulate([image], has_bot=False)
+        item.ExtendedOffsetTable, item.ExtendedOffsetTableLengths = struct.pack("<Q", 30), struct.pack("<Q", 70)
+    np.testing.assert_array_equal(read_ct(series.write(tmp_path / "ct")).hu, plain)
+
+
+@pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
+def test_why_an_image_cannot_be_decoded(ct, tmp_path: Path, encoder: tuple) -> None:
+    """There is a decoder, so that nothing need be installed."""
+    series = compressed(ct(shape=(4, 64, 64)), *encoder)
+    for item in series.slices:
+        (image,) = generate_frames(item.PixelData, number_of_frames=1)
+        item.PixelData = encapsulate([image[: max(70, len(image) // 3)]])
+    with pytest.raises(InputError, match=r"the pixel data \(.*\) cannot be decoded \(.*: .+\)") as raised:
+        read_ct(series.write(tmp_path / "ct"))
+    assert "pip install" not in str(raised.value) and "plugins" not in str(raised.value)
+
+
+def test_an_image_longer_than_its_pixels(ct, tmp_path: Path) -> None:
+    """Bytes that a decoder would work through, one after the other."""
+    series = compressed(ct(shape=(4, 64, 64)), JPEGLSLossless, "pyjpegls")
+    for item in series.slices:
+        (image,) = generate_frames(item.PixelData, number_of_frames=1)
+        item.PixelData = encapsulate([image[:2] + b"\xff" * 100_000 + image[2:]])
+    with pytest.raises(InputError, match="longer than its pixels"):
+        read_ct(series.write(tmp_path / "ct"))
 
 
 def test_more_voxels_than_a_ct_has(edited, monkeypatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless
+from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
 from oarseg.dicom import choose_series, pixels, read_ct, scan_folder
 from oarseg.dicom.jpeg2000 import decode, quick_decoder
@@ -70,7 +70,7 @@ def test_plain_values_are_those_of_pydicom(edited) -> None:
     folder = edited(with_pixels(values, BitsStored=12, HighBit=11), shape=SHAPE)
     for header in choose_series(scan_folder(folder)).slices:
         expected = pydicom.dcmread(header.path).pixel_array
-        found = pixels._native(header, *SHAPE[1:], bits=12)
+        found = pixels._stored(header, *SHAPE[1:], None)
         assert found.dtype == expected.dtype
         np.testing.assert_array_equal(found, expected)
 
@@ -144,3 +144,19 @@ def test_a_slice_of_another_depth_is_left_to_pydicom(edited) -> None:
     slices = choose_series(scan_folder(folder)).slices
     assert sum(decode(header) is None for header in slices) == 1
     np.testing.assert_array_equal(read_ct(folder).hu, values - 1024)
+
+
+@pytest.mark.parametrize("bits", [9, 10, 12, 15])
+@pytest.mark.parametrize(("syntax", "plugin"), [(JPEGLSLossless, "pyjpegls"), (RLELossless, "pydicom")])
+def test_signed_values_without_their_sign_in_the_bits_above(bits, syntax, plugin, edited) -> None:
+    """As DCMTK's encoder writes them: the bits above HighBit are 0, and JPEG-LS knows no sign."""
+    pytest.importorskip("pydicom.pixels", reason="pydicom 2 does not compress")
+    values = stored(-(1 << (bits - 1)), (1 << (bits - 1)) - 1)
+
+    def change(slices) -> None:
+        with_pixels(values & ((1 << bits) - 1), BitsStored=bits, HighBit=bits - 1)(slices)
+        for item in slices:
+            item.compress(syntax, encoding_plugin=plugin, generate_instance_uid=False)
+            item.PixelRepresentation = 1
+
+    np.testing.assert_array_equal(read_ct(edited(change, shape=SHAPE)).hu, values - 1024)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from oarseg.bundles import FOLDER
 from oarseg.errors import ConfigError, WeightsError
 from oarseg.inference import Pipeline
 from oarseg.inference.measure import measure
@@ -52,6 +54,16 @@ def test_missing_weights(tmp_path: Path) -> None:
     sync(SITE, tmp_path)
     with pytest.raises(WeightsError, match="weights missing"):
         Pipeline(str(tmp_path / "hn_ct_two_stage"), "cpu")
+
+
+def test_a_damaged_compressed_localizer_is_told_of_at_once(tmp_path: Path) -> None:
+    """Not when a CT has been read."""
+    pytest.importorskip("openvino", reason="openvino is not installed")
+    root = shutil.copytree(FOLDER / "hn_ct_two_stage", tmp_path / "bundle")
+    path = root / "models" / "compressed" / "localizer.packed"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(WeightsError, match=r"localizer\.packed"):
+        Pipeline(root, "cpu", ["mandible"], "openvino")
 
 
 def warnings_of(label: np.ndarray, affine: np.ndarray) -> list[str]:
