@@ -31,15 +31,12 @@ a bundle's trained weights: channels pruned in steps and removed, small weights 
 levels, and retrained at every step by the bundle's own training (`python -m monai.bundle run compress`, see
 `compression/chain.py`). A control is named after its comma: another way to as small a network.
 
-How many steps each step was retrained for stands in the tables, a few dozen on two CPU cores, about a hundred on a
-GPU; the published method takes 2000. Stage 1's chain began with earlier weights than those that ship, and the ratio
-that it goes on with, 0.1, was chosen after the Dice of all ratios had been seen on these validation cases; `gpu
-training` is the first half of one that began with those that ship, `narrow` networks were trained beside those. `gpu
-training` of the brainstem and of the parotid gland began with weights that do not ship (docs/results.md,
-`long_two_stage`), that of the mandible with those that ship. Their own chains were retrained at a learning rate of
-0.0003. Where a Dice of 0 stands between
-steps that found the organ, that step's network drew nothing in validation, and the next one, which began with its
-weights, recovered; why is not known."""
+How many steps each step was retrained for stands in the tables, a few dozen on two CPU cores (learning rate 0.0003),
+about a hundred on a GPU; the published method takes 2000. Chains began with the weights that ship, but for `gpu
+training` of the brainstem and of the parotid gland (docs/results.md, `long_two_stage`). `narrow 12` and `narrow 16` were
+trained from nothing beside stage 1's; `narrow 12 pruned` began with the former, as packed to 55 levels. Where a Dice of
+0 stands between steps that found the organ, that step's network drew nothing in validation, and the next one, which
+began with its weights, recovered; why is not known."""
 
 
 def page(stored: Mapping[str, dict], sizes: Mapping | None = None, shipped: Sequence[str] = ()) -> str:
