@@ -31,11 +31,11 @@ a bundle's trained weights: channels pruned in steps and removed, small weights 
 levels, and retrained at every step by the bundle's own training (`python -m monai.bundle run compress`, see
 `compression/chain.py`). A control is named after its comma: another way to as small a network.
 
-How many steps each step was retrained for stands in the tables, a few dozen on two CPU cores (learning rate 0.0003),
-about a hundred on a GPU; the published method takes 2000. Chains began with the weights that ship, but for `gpu
-training` of the brainstem and of the parotid gland (docs/results.md, `long_two_stage`). `narrow 12` and `narrow 16` were
-trained from nothing beside stage 1's; `narrow 12 pruned` began with the former, as packed to 55 levels, and `narrow 8
-retrained` with what that came to, after 1600 more steps (learning rate 0.001). `random` draws the channels by chance.
+How many steps each step was retrained for stands in the tables; the published method takes 2000. Chains without a
+control's name, `random` and `schemes` began with the weights that ship, and were retrained on two CPU cores (learning
+rate 0.0003); `gpu training` began with others, but for the mandible's. `narrow 12` and `narrow 16` were trained from
+nothing; `narrow 12 pruned` began with the former, as packed to 55 levels, and `narrow 8 retrained` with what that came
+to, after 1600 more steps (learning rate 0.001, both). `random` draws the channels by chance, once.
 `schemes` rounds the brainstem's network by a range of each layer, or of each channel, in place of the published tables;
 what the threshold set to zero stays zero beside its levels."""
 

@@ -7,9 +7,14 @@ from importlib.metadata import PackageNotFoundError, version
 import pydicom.config
 from pydicom.uid import UID
 
-# By what the transfer syntax is called, JPEG without a further word last.
-PACKAGES = {"JPEG 2000": "pylibjpeg pylibjpeg-openjpeg", "JPEG-LS": "pyjpegls", "JPEG": "pylibjpeg pylibjpeg-libjpeg"}
-ALL = "pylibjpeg pylibjpeg-libjpeg pylibjpeg-openjpeg"
+from oarseg.dicom import jpeg, jpeg2000
+
+# What decodes a transfer syntax, for pip; the last one does the work.
+PACKAGES = (
+    dict.fromkeys(jpeg.SYNTAXES, ("pylibjpeg", "pylibjpeg-libjpeg"))
+    | dict.fromkeys(jpeg.LS, ("pyjpegls",))
+    | dict.fromkeys(jpeg2000.SYNTAXES, ("pylibjpeg", "pylibjpeg-openjpeg"))
+)
 
 
 def has_decoder(syntax: str) -> bool:
@@ -18,22 +23,22 @@ def has_decoder(syntax: str) -> bool:
         from pydicom.pixels import get_decoder
     except ImportError:  # pydicom 2, whose handler by pylibjpeg is there without pylibjpeg's plugins, too
         found = [one for one in pydicom.config.pixel_data_handlers if one.supports_transfer_syntax(UID(syntax))]
-        found = [one for one in found if "pylibjpeg" not in one.__name__ or _installed(packages(syntax).split()[-1])]
-        return any(one.is_available() for one in found)
+        return any(one.is_available() and ("pylibjpeg" not in one.__name__ or has_plugin(syntax)) for one in found)
     try:
         return bool(get_decoder(UID(syntax)).is_available)
     except NotImplementedError:
         return False
 
 
-def packages(syntax: str) -> str:
-    """What to install (names for pip) to decode a transfer syntax."""
-    name = str(UID(syntax).name)
-    return next((found for kind, found in PACKAGES.items() if kind in name), ALL)
-
-
-def _installed(package: str) -> bool:
+def has_plugin(syntax: str) -> bool:
+    """Whether the package that is named for a transfer syntax is installed."""
     try:
-        return bool(version(package))
+        return syntax in PACKAGES and bool(version(PACKAGES[syntax][-1]))
     except PackageNotFoundError:
         return False
+
+
+def no_decoder(syntax: str) -> str:
+    """What to tell a user who has none, and to advise."""
+    install = f"install one (pip install {' '.join(PACKAGES[syntax])}) or " if syntax in PACKAGES else ""
+    return f"no decoder for transfer syntax {UID(syntax).name} ({syntax}); {install}export the CT uncompressed"

@@ -32,7 +32,7 @@ def take_frame(dataset: Dataset, header: Header) -> bytes:
         raise damaged(header) from error
     name = header.path.name
     if max(length // 4, len(dataset.get("ExtendedOffsetTable") or b"") // 8) > 1:
-        raise InputError(f"{name}: there are several compressed images, a CT slice has one; export the CT again")
+        raise InputError(f"{name}: its table names several compressed images, a CT slice has one; export the CT again")
     if len(frame) > LONGEST * 2 * int(header.numbers("Rows", 1)[0] * header.numbers("Columns", 1)[0]) + HEADERS:
         raise InputError(f"{name}: the compressed image is longer than its pixels; export the CT again")
     for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):

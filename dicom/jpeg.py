@@ -1,4 +1,4 @@
-"""JPEG and JPEG-LS: the frame header of a slice's compressed image, read before a decoder is given it."""
+"""JPEG and JPEG-LS: the headers of a slice's compressed image, read before a decoder is given it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from oarseg.dicom.frame import check_size, cut_short, damaged
 from oarseg.dicom.header import Header
 from oarseg.errors import InputError
 
-SYNTAXES = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.57",
-            "1.2.840.10008.1.2.4.70", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")  # fmt: skip
+EXTENDED = "1.2.840.10008.1.2.4.51"
+LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
+SYNTAXES = ("1.2.840.10008.1.2.4.50", EXTENDED, "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70", *LS)
 START = b"\xff\xd8"
 # Start of frame (ITU-T T.81, table B.1; of JPEG-LS ITU-T T.87, C.1.1).
 FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
-# The only ones that may come before it: tables, restart interval, applications' data, comments; each has a length.
-# A decoder that leaves out another one would see another frame header than this file does.
+# The only others before the first scan: tables, restart interval, applications' data, comments; each has a length. A
+# decoder that leaves out another one would see another frame header than this file does.
 BEFORE = frozenset({0xC4, 0xCC, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xF8, 0xFE})
+SCAN, SCANS = 0xDA, 64
 # Length, bits of a sample, height, width, components.
 FRAME = struct.Struct(">HBHHB")
 
@@ -24,7 +26,10 @@ def check_stream(stream: bytes, header: Header) -> None:
     """Refuse an image of another size than the header's, or of fewer bits than its signed values. Raises InputError."""
     if not stream.startswith(START):
         raise InputError(f"{header.path.name}: the compressed pixel data are no JPEG; export the CT again")
-    place = len(START)
+    if stream.count(bytes([0xFF, SCAN])) > SCANS:
+        # A progressive image has some ten. Each is decoded into the whole image.
+        raise damaged(header)
+    place, seen = len(START), False
     while True:
         # Any number of bytes FF may come before a marker.
         while stream[place : place + 2] == b"\xff\xff":
@@ -33,10 +38,13 @@ def check_stream(stream: bytes, header: Header) -> None:
             raise cut_short(header)
         marker = stream[place + 1]
         length, bits, height, width, components = FRAME.unpack_from(stream, place + 2)
-        if stream[place] == 0xFF and marker in FRAMES:
+        if stream[place] == 0xFF and marker == SCAN and seen:
+            return
+        if stream[place] == 0xFF and marker in FRAMES and not seen:
             check_size(header, width, height, components)
-            return _check_sign(header, bits)
-        if stream[place] != 0xFF or marker not in BEFORE or length < 2:
+            _check_sign(header, bits)
+            seen = True
+        elif stream[place] != 0xFF or marker not in BEFORE or length < 2:
             raise damaged(header)
         place += 2 + length
 

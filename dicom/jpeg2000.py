@@ -24,10 +24,12 @@ DECODED = SYNTAXES[:2]
 # Stored values (rows, columns), or None where it is left to pydicom.
 Decoder = Callable[[Header], np.ndarray | None]
 START = b"\xff\x4f\xff\x51"
-# Of the SIZ segment (ISO/IEC 15444-1, A.5.1), counted from the start of the codestream: width and height, and the
-# offsets that they begin at; number of components; sign and bits of the first one.
-EXTENT, COMPONENTS, DEPTH = struct.Struct(">LLLL"), slice(40, 42), 42
-EXTENT_AT = 8
+# Of the SIZ segment (ISO/IEC 15444-1, A.5.1), counted from the start of the codestream: width and height, the offsets
+# that they begin at, and the same of tiles; number of components; sign and bits of the first one.
+SIZES, COMPONENTS, DEPTH = struct.Struct(">LLLLLLLL"), slice(40, 42), 42
+SIZES_AT, MOST_TILES = 8, 1024
+# A tile's part (A.4.2): marker, length of this segment, number of the tile, length of the part, its number, how many.
+PART, PART_MARKER = struct.Struct(">HHHLBB"), 0xFF90
 
 
 def quick_decoder(slices: Sequence[Header]) -> Decoder | None:
@@ -67,7 +69,7 @@ def decode(header: Header) -> np.ndarray | None:
 
 
 def check_stream(stream: bytes, header: Header) -> None:
-    """Refuse an image of another size than the header's. Raises InputError."""
+    """Refuse an image of another size than the header's, of very many tiles or without some. Raises InputError."""
     # A stream should begin at once; some are wrapped in a file of their own, and a wrapper may hold several.
     place = 0 if stream.startswith(START) else stream.find(START)
     if place < 0:
@@ -75,6 +77,35 @@ def check_stream(stream: bytes, header: Header) -> None:
     while place >= 0:
         if len(stream) < place + COMPONENTS.stop:
             raise cut_short(header)
-        right, bottom, left, top = EXTENT.unpack_from(stream, place + EXTENT_AT)
+        right, bottom, left, top, *tile = SIZES.unpack_from(stream, place + SIZES_AT)
         check_size(header, right - left, bottom - top, int.from_bytes(stream[place:][COMPONENTS], "big"))
+        count = _tiles(right, tile[0], tile[2]) * _tiles(bottom, tile[1], tile[3])
+        if not 0 < count <= MOST_TILES:
+            # Each takes memory of its own, however small it is.
+            raise InputError(f"{header.path.name}: the compressed image has {count} tiles; export the CT again")
+        if not set(range(count)) <= _tiles_in(stream, place):
+            raise InputError(f"{header.path.name}: tiles of the compressed image are missing; transfer the file again")
         place = -1 if place == 0 else stream.find(START, place + 1)
+
+
+def _tiles(end: int, size: int, offset: int) -> int:
+    """How many tiles there are along an axis."""
+    return -(-(end - offset) // size) if size else 0
+
+
+def _tiles_in(stream: bytes, place: int) -> set[int]:
+    """Numbers of the tiles of which the codestream at ``place`` has parts."""
+    found: set[int] = set()
+    place += 2
+    while len(stream) >= place + PART.size:
+        marker, length, number, part, _, _ = PART.unpack_from(stream, place)
+        if marker == PART_MARKER:
+            found.add(number)
+            if part < PART.size:  # 0: the last part, to the end
+                break
+            place += part
+        elif found or length < 2:
+            break
+        else:
+            place += 2 + length
+    return found

@@ -13,7 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from oarseg.dicom import jpeg, jpeg2000
-from oarseg.dicom.decoders import has_decoder, packages
+from oarseg.dicom.decoders import has_decoder, has_plugin, no_decoder
 from oarseg.dicom.frame import take_frame
 from oarseg.dicom.header import Header
 from oarseg.dicom.jpeg2000 import Decoder, quick_decoder
@@ -68,41 +68,50 @@ def read_hu(slices: Sequence[Header], rows: int, columns: int) -> tuple[np.ndarr
 
 
 def _stored(header: Header, rows: int, columns: int, quick: Decoder | None) -> np.ndarray:
-    """The stored values of one slice, (rows, columns), without what lies in bits that are not in use."""
+    """The stored values of one slice, (rows, columns)."""
     text = header.text("BitsStored")
     bits = int(text) if text.isdecimal() and len(text) < 3 else 0
     plain = header.transfer_syntax in NATIVE and header.text("BitsAllocated") == "16" and header.pixel_start is not None
     if plain and 1 <= bits <= 16:
-        values = _native(header, rows, columns)
-    else:
-        found = quick(header) if quick else None
-        values = _decode(header) if found is None else found
-    spare = 8 * values.dtype.itemsize - bits
-    if bits > 0 < spare:
-        # Overlays once were there; and not all encoders continue the sign into them.
-        values = (values << spare) >> spare
-    return values
+        return _native(header, rows, columns, bits)
+    values = quick(header) if quick else None
+    if values is None:
+        values = _decode(header)
+    # JPEG 2000 has the sign in its own header.
+    return values if header.transfer_syntax in (*PLAIN, *jpeg2000.SYNTAXES) else _signed(values, bits)
 
 
-def _native(header: Header, rows: int, columns: int) -> np.ndarray:
+def _native(header: Header, rows: int, columns: int, bits: int) -> np.ndarray:
     """Uncompressed 16-bit values as they lie in the file, whose size ``check_content`` has checked."""
     signed = header.text("PixelRepresentation") == "1"
     try:
         values = np.fromfile(header.path, "<i2" if signed else "<u2", rows * columns, offset=header.pixel_start)
+        # What lies in bits that are not in use is no part of the value (overlays once were there).
+        values <<= 16 - bits
+        values >>= 16 - bits
         return values.reshape(rows, columns)
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "cut short"
         raise InputError(f"{header.path.name}: cannot be read ({reason}); transfer it again") from error
 
 
+def _signed(values: np.ndarray, bits: int) -> np.ndarray:
+    """Signed ``values`` of ``bits`` bits with their sign, where an encoder left 0 in the bits above.
+
+    Then none is negative and some are too large. Lossy compression makes single values too large as well, but beside
+    negative ones: there is air around a patient.
+    """
+    spare = 8 * values.dtype.itemsize - bits
+    if values.dtype.kind != "i" or bits < 1 or spare < 1 or values.min() < 0 or values.max() < 1 << (bits - 1):
+        return values
+    return (values << spare) >> spare
+
+
 def _decode(header: Header) -> np.ndarray:
     """By pydicom, whatever the transfer syntax."""
     name, syntax = header.path.name, header.transfer_syntax
     if syntax not in PLAIN and not has_decoder(syntax):
-        raise InputError(
-            f"{name}: no decoder for transfer syntax {UID(syntax).name} ({syntax}); install one "
-            f"(pip install {packages(syntax)}) or export the CT uncompressed"
-        )
+        raise InputError(f"{name}: {no_decoder(syntax)}")
     try:
         dataset = pydicom.dcmread(header.path)
     except OSError as error:
@@ -120,6 +129,9 @@ def _decode(header: Header) -> np.ndarray:
     except InputError:
         raise
     except Exception as error:  # noqa: BLE001 - decoders raise nearly anything on damaged streams
+        if syntax == jpeg.EXTENDED and not has_plugin(syntax):
+            # Pillow takes it for its own, and then only 8 bits.
+            raise InputError(f"{name}: {no_decoder(syntax)}") from error
         what = "the pixel data" if syntax in PLAIN else f"the pixel data ({UID(syntax).name})"
         raise InputError(f"{name}: {what} cannot be decoded ({_short(error)}); export it again") from error
 

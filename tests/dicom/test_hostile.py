@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 from pathlib import Path
 
@@ -74,6 +75,38 @@ def test_a_compressed_slice_that_claims_another_size(ct, tmp_path: Path, damage:
         read_ct(folder)
 
 
+def tiled(image: np.ndarray) -> bytes:
+    """JPEG 2000 of four tiles, one below the other: side by side, Pillow mixes the halves of 16-bit images up."""
+    file = io.BytesIO()
+    tile = image.shape[1], image.shape[0] // 4
+    pytest.importorskip("PIL.Image").fromarray(image).save(file, "JPEG2000", tile_size=tile, no_jp2=True)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("damage", ["", "missing", "tiny", "none"])
+def test_tiles_of_jpeg_2000(ct, tmp_path: Path, damage: str) -> None:
+    """Missing ones would be read as air, many tiny ones take memory each."""
+    series = ct(shape=(4, 128, 128))
+    plain = read_ct(ct(shape=(4, 128, 128)).write(tmp_path / "plain")).hu
+    for item in series.slices:
+        stream = bytearray(tiled(np.frombuffer(item.PixelData, np.uint16).reshape(128, 128)))
+        if damage == "missing":
+            # The last tile's part; the end marker stays.
+            del stream[stream.rindex(b"\xff\x90\0\x0a") : -2]
+        elif damage:
+            stream[24:32] = struct.pack(">LL", *((1, 1) if damage == "tiny" else (0, 0)))
+        item.file_meta.TransferSyntaxUID = JPEG2000Lossless
+        item.PixelData, item.PixelRepresentation = encapsulate([bytes(stream)]), 0
+        item["PixelData"].is_undefined_length, item["PixelData"].VR = True, "OB"
+    folder = series.write(tmp_path / "ct")
+    if not damage:
+        np.testing.assert_array_equal(read_ct(folder).hu, plain)
+        return
+    said = {"missing": "tiles of the compressed image are missing", "tiny": "has 16384 tiles", "none": "has 0 tiles"}
+    with pytest.raises(InputError, match=said[damage]):
+        read_ct(folder)
+
+
 @pytest.mark.parametrize("damage", ["size", "components", "cut short", "no frame", "another codec"])
 def test_a_slice_in_jpeg_ls_that_claims_another_size(ct, tmp_path: Path, damage: str) -> None:
     folder = compressed(ct(shape=(4, 64, 64)), JPEGLSLossless, "pyjpegls").write(tmp_path / "ct")
@@ -116,7 +149,7 @@ def test_images_beside_the_one_that_is_checked(ct, tmp_path: Path, encoder: tupl
             item.ExtendedOffsetTableLengths = struct.pack("<Q", len(image)) * 5000
     folder = series.write(tmp_path / "ct")
     monkeypatch.setattr(Dataset, "pixel_array", property(lambda item: pytest.fail("decoded")))
-    with pytest.raises(InputError, match="several compressed images, a CT slice has one"):
+    with pytest.raises(InputError, match="names several compressed images, a CT slice has one"):
         read_ct(folder)
 
 

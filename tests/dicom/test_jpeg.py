@@ -25,11 +25,15 @@ def header(width: int = SIZE[0], height: int = SIZE[1], **tags: str) -> SimpleNa
 
 
 def frame(marker: int = 0xC3, bits: int = 16, size: tuple[int, int] = SIZE, components: int = 1) -> bytes:
-    return struct.pack(">BBHBHHB", 0xFF, marker, 8 + 3 * components, bits, size[1], size[0], components) + bytes(9)
+    head = struct.pack(">BBHBHHB", 0xFF, marker, 8 + 3 * components, bits, size[1], size[0], components)
+    return head + bytes(3 * components)
 
 
 def segment(marker: int, content: bytes = b"") -> bytes:
     return struct.pack(">BBH", 0xFF, marker, 2 + len(content)) + content
+
+
+SCAN = segment(0xDA, bytes(6)) + bytes(20)
 
 
 @pytest.mark.parametrize("progressive", [False, True])
@@ -52,7 +56,8 @@ def test_what_an_encoder_writes(progressive: bool) -> None:
 ])  # fmt: skip
 @pytest.mark.parametrize("marker", [0xC0, 0xC1, 0xC2, 0xC3, 0xF7])
 def test_what_may_come_before_it(before: bytes, marker: int) -> None:
-    check_stream(START + before + frame(marker), header())
+    check_stream(START + before + frame(marker) + SCAN, header())
+    check_stream(START + frame(marker) + before + SCAN, header())
     with pytest.raises(InputError, match="is 60000 x 60000 of 1 sample"):
         check_stream(START + before + frame(marker, size=(60000, 60000)), header())
     with pytest.raises(InputError, match="is 40 x 24 of 3 sample"):
@@ -64,15 +69,28 @@ def test_what_may_come_before_it(before: bytes, marker: int) -> None:
 def test_a_marker_without_a_length_hides_no_frame_header(marker: int) -> None:
     large = frame(size=(60000, 60000))
     as_length = int.from_bytes(large[:2], "big")
-    stream = START + bytes([0xFF, marker]) + large + bytes(as_length - len(large)) + frame()
+    stream = START + bytes([0xFF, marker]) + large + bytes(as_length - len(large)) + frame() + SCAN
     with pytest.raises(InputError, match="damaged"):
         check_stream(stream, header())
+
+
+@pytest.mark.parametrize("marker", [0xC0, 0xC2, 0xC3, 0xF7])
+def test_a_second_frame_header(marker: int) -> None:
+    """Which of them a decoder goes by is the decoder's affair."""
+    with pytest.raises(InputError, match="damaged"):
+        check_stream(START + frame() + frame(marker, size=(60000, 60000)) + SCAN, header())
+
+
+def test_scans_without_end() -> None:
+    check_stream(START + frame(0xC2) + 10 * SCAN, header())
+    with pytest.raises(InputError, match="damaged"):
+        check_stream(START + frame(0xC2) + 1000 * SCAN, header())
 
 
 @pytest.mark.parametrize("marker", [0xD8, 0xD9, 0xDA, 0xDC, 0xDE, 0xDF, 0x02, 0xC8, 0xF0, 0xFD, 0x00])
 def test_other_markers_are_refused(marker: int) -> None:
     with pytest.raises(InputError, match="damaged"):
-        check_stream(START + segment(marker, bytes(10)) + frame(), header())
+        check_stream(START + segment(marker, bytes(10)) + frame() + SCAN, header())
 
 
 @pytest.mark.parametrize(
@@ -82,10 +100,11 @@ def test_other_markers_are_refused(marker: int) -> None:
         (b"\xff\x4f\xff\x51", "no JPEG"),
         (START, "cut short"),
         (START + frame()[:9], "cut short"),
+        (START + frame(), "cut short"),
         (START + segment(0xE0, bytes(50)), "cut short"),
         (START + b"\xff" * 1000, "cut short"),
         (START + bytes(40), "damaged"),
-        (START + b"\xff\xe0\0\1" + frame(), "damaged"),
+        (START + b"\xff\xe0\0\1" + frame() + SCAN, "damaged"),
     ],
 )
 def test_damage(stream: bytes, said: str) -> None:
@@ -95,8 +114,8 @@ def test_damage(stream: bytes, said: str) -> None:
 
 def test_the_sign_is_a_bit_of_the_image() -> None:
     signed = header(PixelRepresentation="1", BitsStored="16")
-    check_stream(START + frame(bits=16), signed)
-    check_stream(START + frame(bits=12), header(PixelRepresentation="0", BitsStored="16"))
-    check_stream(START + frame(bits=16), header(PixelRepresentation="1", BitsStored="12"))
+    check_stream(START + frame(bits=16) + SCAN, signed)
+    check_stream(START + frame(bits=12) + SCAN, header(PixelRepresentation="0", BitsStored="16"))
+    check_stream(START + frame(bits=16) + SCAN, header(PixelRepresentation="1", BitsStored="12"))
     with pytest.raises(InputError, match="has 12 bits, its signed values 16"):
-        check_stream(START + frame(bits=12), signed)
+        check_stream(START + frame(bits=12) + SCAN, signed)

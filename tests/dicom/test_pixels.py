@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pydicom
 import pytest
-from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
+from pydicom.encaps import encapsulate
+from pydicom.uid import UID, ImplicitVRLittleEndian, JPEG2000Lossless, JPEGExtended12Bit, JPEGLSLossless, RLELossless
 
 from oarseg.dicom import choose_series, pixels, read_ct, scan_folder
 from oarseg.dicom.jpeg2000 import decode, quick_decoder
 from oarseg.dicom.series import read_series
+from oarseg.errors import InputError
 
 # Large enough for the resolutions of JPEG 2000.
 SHAPE = (4, 36, 40)
@@ -160,3 +164,52 @@ def test_signed_values_without_their_sign_in_the_bits_above(bits, syntax, plugin
             item.PixelRepresentation = 1
 
     np.testing.assert_array_equal(read_ct(edited(change, shape=SHAPE)).hu, values - 1024)
+
+
+def test_what_lossy_compression_makes_too_large_stays_large(edited) -> None:
+    """Metal at the end of the range, as a stream of 16 bits has it, is not air; nor is padding beyond it."""
+    jpeg_ls = pytest.importorskip("jpeg_ls")
+    pytest.importorskip("pydicom.pixels", reason="of pydicom 3")
+    for low, high, beyond in ((0, 4095, 4098), (-2048, 2047, 2050)):
+        values = stored(low, high)
+        values[:, 3:6, 3:6] = beyond
+
+        def change(slices, values=values, low=low) -> None:
+            with_pixels(values, BitsStored=12, HighBit=11)(slices)
+            for item in slices:
+                raw = np.frombuffer(item.PixelData, np.uint16).reshape(SHAPE[1:])
+                item.file_meta.TransferSyntaxUID = JPEGLSLossless
+                item.PixelData = encapsulate([bytes(jpeg_ls.encode_array(raw))])
+                item["PixelData"].is_undefined_length, item["PixelData"].VR = True, "OB"
+
+        folder = edited(change, shape=SHAPE)
+        np.testing.assert_array_equal(read_ct(folder).hu, values - 1024)
+
+
+def test_jpeg_of_12_bits_needs_a_package(edited, monkeypatch) -> None:
+    """Pillow, which pydicom asks for this transfer syntax, decodes 8."""
+    pytest.importorskip("pydicom.pixels", reason="of pydicom 3")
+    monkeypatch.setattr("oarseg.dicom.pixels.has_plugin", lambda syntax: False)
+
+    def change(slices) -> None:
+        for item in slices:
+            head = struct.pack(">HHBHHBBBB", 0xFFC1, 11, 12, item.Rows, item.Columns, 1, 1, 0x11, 0)
+            scan = struct.pack(">HHBBBBBB", 0xFFDA, 8, 1, 1, 0, 0, 63, 0)
+            item.file_meta.TransferSyntaxUID = JPEGExtended12Bit
+            item.PixelData = encapsulate([b"\xff\xd8" + head + scan + bytes(20) + b"\xff\xd9"])
+            item["PixelData"].is_undefined_length, item["PixelData"].VR = True, "OB"
+            item.BitsStored, item.HighBit, item.PixelRepresentation = 12, 11, 0
+
+    with pytest.raises(InputError, match="no decoder for .*JPEG Extended.*pip install pylibjpeg pylibjpeg-libjpeg"):
+        read_ct(edited(change, shape=SHAPE))
+
+
+def test_what_nothing_decodes_is_not_to_be_installed(edited) -> None:
+    def change(slices) -> None:
+        for item in slices:
+            item.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.100")
+            item.PixelData = encapsulate([bytes(20)])
+            item["PixelData"].is_undefined_length, item["PixelData"].VR = True, "OB"
+
+    with pytest.raises(InputError, match=r"no decoder for .*MPEG2.*\); export the CT uncompressed"):
+        read_ct(edited(change, shape=SHAPE))
