@@ -97,7 +97,10 @@ def resample(volume: Any, source: Grid, target: Grid, mode: str = "linear", valu
     if mode == "nearest":
         return _nearest(volume, source, target)
     weights = [_weights(source, target, axis) for axis in range(3)]
-    return np.stack([_linear(channel, weights, values) for channel in volume])
+    out = np.empty((len(volume), *target.shape), np.float32)
+    for channel, result in zip(volume, out, strict=True):
+        _linear(channel, weights, values, result)
+    return out
 
 
 def _crop_to(volume: np.ndarray, source: Grid, target: Grid) -> tuple[np.ndarray, Grid]:
@@ -152,15 +155,18 @@ def _weights(source: Grid, target: Grid, axis: int) -> np.ndarray:
     return (weights * inside[:, None]).astype(np.float32)
 
 
-def _linear(volume: np.ndarray, weights: list[np.ndarray], values: Callable | None) -> np.ndarray:
-    """``volume`` (D, H, W) multiplied by the weight matrices of its three axes, float32."""
+def _linear(volume: np.ndarray, weights: list[np.ndarray], values: Callable | None, out: np.ndarray) -> None:
+    """``volume`` (D, H, W) multiplied by the weight matrices of its three axes, into ``out``, contiguous float32."""
     slices, rows, columns = (_bands(matrix) for matrix in weights)
     height, width = len(weights[1]), len(weights[2])
     planes = np.empty((len(volume), height, width), np.float32)
-    for plane, out in zip(volume, planes, strict=True):
+    across, down = np.empty((width, height), np.float32), np.empty((height, volume.shape[2]), np.float32)
+    for plane, result in zip(volume, planes, strict=True):
         plane = (values(plane) if values else plane).astype(np.float32, copy=False)
-        out[...] = _multiply(columns, _multiply(rows, plane).T).T
-    return _multiply(slices, planes.reshape(len(planes), -1)).reshape(-1, height, width)
+        _multiply(rows, plane, down)
+        _multiply(columns, down.T, across)
+        result[...] = across.T
+    _multiply(slices, planes.reshape(len(planes), -1), out.reshape(len(out), -1))
 
 
 def _bands(matrix: np.ndarray) -> list[tuple[slice, slice, np.ndarray]]:
@@ -177,12 +183,10 @@ def _bands(matrix: np.ndarray) -> list[tuple[slice, slice, np.ndarray]]:
     return bands
 
 
-def _multiply(bands: list[tuple[slice, slice, np.ndarray]], values: np.ndarray) -> np.ndarray:
-    """The banded matrix times ``values`` (sources, n)."""
-    out = np.empty((bands[-1][0].stop if bands else 0, values.shape[1]), np.float32)
+def _multiply(bands: list[tuple[slice, slice, np.ndarray]], values: np.ndarray, out: np.ndarray) -> None:
+    """The banded matrix times ``values`` (sources, n), into ``out`` (targets, n)."""
     for target, source, weights in bands:
         step = max(1, AT_ONCE // max(1, weights.size))
         for start in range(0, values.shape[1], step):
             part = slice(start, start + step)
             np.matmul(weights, values[source, part], out=out[target, part])
-    return out
