@@ -54,6 +54,7 @@ def decode(header: Header) -> np.ndarray | None:
 
     try:
         stream = take_frame(pydicom.dcmread(header.path), header)
+        check_stream(stream, header)
         if stream[:4] != START or stream[COMPONENTS] != b"\x00\x01":
             return None
         signed, bits = bool(stream[DEPTH] & 0x80), (stream[DEPTH] & 0x7F) + 1

@@ -7,8 +7,8 @@ import struct
 import numpy as np
 import pydicom
 import pytest
-from pydicom.encaps import encapsulate
-from pydicom.uid import UID, ImplicitVRLittleEndian, JPEG2000Lossless, JPEGExtended12Bit, JPEGLSLossless, RLELossless
+from compressed_series import put_image
+from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless, JPEGExtended12Bit, JPEGLSLossless, RLELossless
 
 from oarseg.dicom import choose_series, pixels, read_ct, scan_folder
 from oarseg.dicom.jpeg2000 import decode, quick_decoder
@@ -178,9 +178,7 @@ def test_what_lossy_compression_makes_too_large_stays_large(edited) -> None:
             with_pixels(values, BitsStored=12, HighBit=11)(slices)
             for item in slices:
                 raw = np.frombuffer(item.PixelData, np.uint16).reshape(SHAPE[1:])
-                item.file_meta.TransferSyntaxUID = JPEGLSLossless
-                item.PixelData = encapsulate([bytes(jpeg_ls.encode_array(raw))])
-                item["PixelData"].is_undefined_length, item["PixelData"].VR = True, "OB"
+                put_image(item, JPEGLSLossless, bytes(jpeg_ls.encode_array(raw)))
 
         folder = edited(change, shape=SHAPE)
         np.testing.assert_array_equal(read_ct(folder).hu, values - 1024)
@@ -195,9 +193,7 @@ def test_jpeg_of_12_bits_needs_a_package(edited, monkeypatch) -> None:
         for item in slices:
             head = struct.pack(">HHBHHBBBB", 0xFFC1, 11, 12, item.Rows, item.Columns, 1, 1, 0x11, 0)
             scan = struct.pack(">HHBBBBBB", 0xFFDA, 8, 1, 1, 0, 0, 63, 0)
-            item.file_meta.TransferSyntaxUID = JPEGExtended12Bit
-            item.PixelData = encapsulate([b"\xff\xd8" + head + scan + bytes(20) + b"\xff\xd9"])
-            item["PixelData"].is_undefined_length, item["PixelData"].VR = True, "OB"
+            put_image(item, JPEGExtended12Bit, b"\xff\xd8" + head + scan + bytes(20) + b"\xff\xd9")
             item.BitsStored, item.HighBit, item.PixelRepresentation = 12, 11, 0
 
     with pytest.raises(InputError, match="no decoder for .*JPEG Extended.*pip install pylibjpeg pylibjpeg-libjpeg"):
@@ -207,9 +203,7 @@ def test_jpeg_of_12_bits_needs_a_package(edited, monkeypatch) -> None:
 def test_what_nothing_decodes_is_not_to_be_installed(edited) -> None:
     def change(slices) -> None:
         for item in slices:
-            item.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.100")
-            item.PixelData = encapsulate([bytes(20)])
-            item["PixelData"].is_undefined_length, item["PixelData"].VR = True, "OB"
+            put_image(item, "1.2.840.10008.1.2.4.100", bytes(20))
 
     with pytest.raises(InputError, match=r"no decoder for .*MPEG2.*\); export the CT uncompressed"):
         read_ct(edited(change, shape=SHAPE))

@@ -5,8 +5,8 @@ import struct
 
 import numpy as np
 import pytest
-from compressed_series import compressed
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+from compressed_series import compressed, put_image
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from oarseg.dicom import check_series, choose_series, read_ct, scan_folder
 from oarseg.errors import InputError, OarsegError
@@ -151,15 +151,10 @@ def test_compressed_without_loss_gives_the_same_volume(ct, tmp_path, syntax, plu
 @pytest.mark.skipif(importlib.util.find_spec("libjpeg") is not None, reason="pylibjpeg-libjpeg is installed")
 def test_undecodable_syntax_names_it_and_the_package(edited):
     def change(slices):
-        from pydicom.encaps import encapsulate
-
         for item in slices:
             # JPEG Lossless: no decoder among the dependencies.
-            item.file_meta.TransferSyntaxUID = UID("1.2.840.10008.1.2.4.70")
             frame = struct.pack(">HHBHHBBBB", 0xFFC3, 11, 16, item.Rows, item.Columns, 1, 1, 0x11, 0)
-            item.PixelData = encapsulate([b"\xff\xd8" + frame + b"\xff\xd9"])
-            item["PixelData"].is_undefined_length = True
-            item["PixelData"].VR = "OB"
+            put_image(item, "1.2.840.10008.1.2.4.70", b"\xff\xd8" + frame + b"\xff\xd9")
 
     with pytest.raises(InputError, match=r"1\.2\.840\.10008\.1\.2\.4\.70.*pip install"):
         read_ct(edited(change))
