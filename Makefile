@@ -31,10 +31,10 @@ sync: $(VENV)/.installed
 
 # docs/results.md, docs/localization.md, docs/compression.md, docs/reliability.md, the README's and the cards' tables, all from stored per-case CSVs.
 reproduce-tables: $(VENV)/.installed
-	$(BIN)/python -m oarseg.evaluation.ablation table
-	$(BIN)/python -m oarseg.evaluation.localization figure
-	$(BIN)/python -m oarseg.compression.page
-	$(BIN)/python benchmarks/reliability.py
+	$(BIN)/python -m experiments.ablation.run table
+	$(BIN)/python -m experiments.localization.run figure
+	$(BIN)/python -m experiments.compression.page
+	$(BIN)/python -m experiments.benchmarks.reliability
 	$(BIN)/oarseg bundles sync
 
 $(VENV)/.installed: setup.cfg constraints.txt

@@ -6,9 +6,8 @@ from string import Template
 
 from oarseg.bundles.metadata import description, task
 from oarseg.bundles.provenance import is_ours, provenance, stored_scores
+from oarseg.bundles.shipped import shipped
 from oarseg.bundles.spec import TEMPLATES, BundleSpec
-from oarseg.bundles.training_log import TRAINED
-from oarseg.evaluation.results import results_table
 
 
 def card(spec: BundleSpec, checksum: str | None) -> str:
@@ -63,7 +62,7 @@ def _training(spec: BundleSpec, checksum: str | None) -> str:
         return "See Data." if checksum else "Not trained."
     if spec.kind == "two_stage":
         return "The nine networks of the localizer's and the organs' bundles, put together unchanged; see their cards."
-    return TRAINED.get(spec.organ.key if spec.organ else "localizer", "Not trained yet.")
+    return shipped().training.get(spec.organ.key if spec.organ else "localizer", "Not trained yet.")
 
 
 def _weights(spec: BundleSpec, checksum: str | None) -> str:
@@ -76,23 +75,23 @@ def _weights(spec: BundleSpec, checksum: str | None) -> str:
 def _evaluation(spec: BundleSpec, checksum: str | None) -> str:
     if not is_ours(spec, checksum):
         return "No validation results are stored."
-    source = "The figures come from `python -m oarseg.evaluation.score`, case by case in `evaluation/results`."
+    source = "The figures come from `python -m experiments.scores.run`, case by case in `experiments/results`."
     return f"{_scores(spec, checksum)}\n\n{source}"
 
 
 def _scores(spec: BundleSpec, checksum: str | None) -> str:
     if spec.organ is None:
-        return results_table(spec.site)
+        return shipped().results_table
     one, two = (stored_scores(spec, checksum, method) for method in ("stage1", "two_stage"))
     key = spec.organ.key
     if key not in two:
         return "No validation results are stored yet."
     a, b = one[key], two[key]
     interval = f" (95 % interval {b.low:.3f} to {b.high:.3f})" if b.low is not None else ""
-    hd95 = f", HD95 {b.hd95.mean:.1f} mm" if b.hd95 else ""
+    hd95 = f", HD95 {b.hd95_mm:.1f} mm" if b.hd95_mm is not None else ""
     return (
-        f"Dice {b.text}{interval} over {b.n} case(s), lowest {b.lowest:.3f}, not found in {b.missed}{hd95}; "
-        f"stage 1 alone: {a.mean:.3f}."
+        f"Dice {b.text}{interval} over {b.cases} case(s), lowest {b.lowest:.3f}, not found in {b.missed}{hd95}; "
+        f"stage 1 alone: {a.dice:.3f}."
     )
 
 

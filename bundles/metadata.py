@@ -71,7 +71,7 @@ def eval_metrics(spec: BundleSpec, checksum: str | None) -> dict[str, float]:
     """Mean validation Dice by organ, as ``evaluate.json`` reports it; empty before there is an evaluation."""
     summary = stored_scores(spec, checksum, "stage1" if spec.kind == "localizer" else "two_stage")
     keys = [spec.organ.key] if spec.organ else [o.key for o in spec.site.organs]
-    return {f"{key}_dice": round(summary[key].mean, 4) for key in keys if key in summary}
+    return {f"{key}_dice": round(summary[key].dice, 4) for key in keys if key in summary}
 
 
 def network_data_format(spec: BundleSpec) -> dict:

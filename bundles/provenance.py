@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from oarseg.bundles.shipped_weights import WEIGHTS
+from oarseg.bundles.shipped import Score, shipped
 from oarseg.bundles.spec import BundleSpec
-from oarseg.evaluation.results import Summary, validation_summary
 from oarseg.sites import Site
 
-SHIPPED = "head_neck"
 UNET = "Cicek et al. 3D U-Net: learning dense volumetric segmentation from sparse annotation. MICCAI 2016."
 
 
@@ -33,35 +31,9 @@ class Provenance:
     notice: str = ""
 
 
-HEAD_NECK = Provenance(
-    change="first weights, trained on 94 head-and-neck planning CTs",
-    data_source="OpenKBP (MIT), eyes and optic nerves of three cases from tcia-ct-scan-dataset (CC BY 4.0)",
-    data="""\
-Data: 94 head-and-neck planning CTs (OpenKBP), with clinical contours of brainstem, mandible and parotids where they
-exist, expert contours of all organs in two of them, and silver eyes and optic nerves (training only) in most others.
-See `data_license.txt`.""",
-    validation="""\
-16 further patients, scored on the original grid against clinical or expert contours only. No network was trained on
-them; what was decided after seeing their scores stands under Training. Eyes and optic nerves have a reference in a
-single case: take those figures as an indication.""",
-    limits="""\
-Trained on adults with head-and-neck cancer, CT resampled to 2.7 to 5 mm in-plane; children, post-operative anatomy,
-and metal are not covered by the validation. CT only.""",
-    references=(
-        UNET,
-        "Zhu et al. AnatomyNet: deep learning for fast and fully automated whole-volume segmentation of head and neck "
-        "anatomy. Med. Phys. 46, 2019.",
-        "Babier et al. OpenKBP: the open-access knowledge-based planning grand challenge and dataset. Med. Phys. 48, "
-        "2021.",
-        "Nikolov et al. Clinically applicable segmentation of head and neck anatomy for radiotherapy. J. Med. Internet "
-        "Res. 23, 2021.",
-    ),
-)
-
-
 def is_shipped(site: Site) -> bool:
     """Whether weights, training notes and validation results of ``site`` come with oarseg."""
-    return site.site == SHIPPED
+    return site.site == shipped().site
 
 
 def is_ours(spec: BundleSpec, checksum: str | None) -> bool:
@@ -69,19 +41,31 @@ def is_ours(spec: BundleSpec, checksum: str | None) -> bool:
 
     Others of the same bundle were trained elsewhere and must not be credited with them. None: there are no weights.
     """
-    return is_shipped(spec.site) and checksum in (None, WEIGHTS.get(spec.name))
+    return is_shipped(spec.site) and checksum in (None, shipped().weights.get(spec.name))
 
 
-def stored_scores(spec: BundleSpec, checksum: str | None, method: str) -> dict[str, Summary]:
+def stored_scores(spec: BundleSpec, checksum: str | None, method: str) -> dict[str, Score]:
     """Stored validation results by organ key; none for weights that are not oarseg's own."""
-    return validation_summary(method) if is_ours(spec, checksum) else {}
+    return shipped().scores[method] if is_ours(spec, checksum) else {}
 
 
 def provenance(spec: BundleSpec, checksum: str | None) -> Provenance:
     """The texts of a bundle; ``checksum``: of its weights, None where it has none."""
     if is_ours(spec, checksum):
-        return HEAD_NECK
+        return _with_oarseg()
     return _trained_elsewhere(spec.site) if checksum else _no_weights(spec.site)
+
+
+def _with_oarseg() -> Provenance:
+    facts = shipped()
+    return Provenance(
+        change=facts.change,
+        data_source=facts.data_source,
+        data=facts.data,
+        validation=facts.validation,
+        limits=facts.limits,
+        references=facts.references,
+    )
 
 
 def _no_weights(site: Site) -> Provenance:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from oarseg.bundles.provenance import is_shipped
-from oarseg.evaluation.results import results_table
+from oarseg.bundles.shipped import shipped
 from oarseg.sites import Site
 
 MARKS = re.compile(r"(<!-- results:begin -->\n).*?(<!-- results:end -->)", re.DOTALL)
@@ -20,7 +20,7 @@ def sync_readme(site: Site, readme: Path, check: bool = False) -> bool:
     if not is_shipped(site) or not readme.is_file():
         return False
     text = readme.read_text(encoding="utf-8")
-    table = results_table(site)
+    table = shipped().results_table
     new = MARKS.sub(lambda match: f"{match[1]}{table}\n{match[2]}", text)
     if new != text and not check:
         readme.write_text(new, encoding="utf-8")

@@ -65,7 +65,7 @@ def size(text: str) -> tuple[int, int, int]:
         raise argparse.ArgumentTypeError(f"{text!r} is not three whole numbers such as 150,512,512") from None
     if not (20 <= slices <= 1000 and 64 <= rows <= 2048 and 64 <= columns <= 2048):
         raise argparse.ArgumentTypeError(f"{text!r}: 20 to 1000 slices of 64 to 2048 rows and columns")
-    from oarseg.transforms.check_ct import MAX_VOXELS
+    from oarseg.geometry.check_ct import MAX_VOXELS
 
     if math.prod((slices, rows, columns)) > MAX_VOXELS:
         raise argparse.ArgumentTypeError(f"{text!r}: {MAX_VOXELS:,} voxels at most")
@@ -75,8 +75,8 @@ def size(text: str) -> tuple[int, int, int]:
 def run(args: argparse.Namespace) -> int:
     """Measure, print the table, then write the JSON. Raises OarsegError."""
     check(args)
-    from oarseg.inference.benchmark.run import in_turns, setups, summed_up
-    from oarseg.inference.benchmark.table import markdown
+    from oarseg.benchmark.run import in_turns, setups, summed_up
+    from oarseg.benchmark.table import markdown
 
     rows = setups(args.engines or default_engines(args.device), args.models, args.reference)
 
@@ -121,7 +121,7 @@ def check(args: argparse.Namespace) -> None:
     if args.out and args.out.exists() and not args.overwrite:
         raise OutputError(f"{args.out} exists; give another file, or --overwrite to replace it")
     if args.out:
-        from oarseg.inference.outputs import writing
+        from oarseg.files import writing
 
         with writing(args.out), tempfile.TemporaryFile(dir=args.out.absolute().parent):
             pass
@@ -147,7 +147,7 @@ def nnunet(args: argparse.Namespace, ct: Path, bundle: Path, folder: Path):
     """nnU-Net with its plan for the CT, or None where it is not asked for."""
     if not args.nnunet:
         return None
-    from oarseg.inference.benchmark.nnunet import NnUnet, Rival
+    from experiments.peers.nnunet import NnUnet, Rival
     from oarseg.inference.bundle import read_bundle
 
     # Not resolved: a virtual environment's Python is a link.
@@ -159,6 +159,6 @@ def nnunet(args: argparse.Namespace, ct: Path, bundle: Path, folder: Path):
 def write(path: Path | None, result: dict) -> None:
     """Write the JSON, whole or not at all. Raises OutputError."""
     if path:
-        from oarseg.evaluation.scores import write_whole
+        from oarseg.files import write_text
 
-        write_whole(path, json.dumps(result, indent=1) + "\n")
+        write_text(path, json.dumps(result, indent=1) + "\n")

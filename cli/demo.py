@@ -49,7 +49,7 @@ def is_earlier_demo(out: Path, folder: Path) -> bool:
 
     Then they are replaced without asking; the results of a patient are not.
     """
-    from oarseg.dicom.header import Header, read_header
+    from oarseg.dicom.read.header import Header, read_header
 
     try:
         told = json.loads((out / "report.json").read_text(encoding="utf-8"))["input"]["series_sha256_16"]

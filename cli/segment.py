@@ -161,8 +161,8 @@ def _paced(progress: Progress) -> Callable[[str], None]:
 
 
 def _tell(args: argparse.Namespace, done: Result) -> None:
-    from oarseg.evaluation.report import summary_lines
     from oarseg.inference.engines import advice
+    from oarseg.inference.report.content import summary_lines
 
     for warning in done.report["warnings"]:
         print(f"oarseg: warning: {warning}", file=sys.stderr)

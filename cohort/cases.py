@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 
 from oarseg.cohort.journal import OWN_FILES
 from oarseg.dicom import scan_folder
-from oarseg.dicom.header import Header, read_header
-from oarseg.dicom.scan import MIN_SLICES
+from oarseg.dicom.read.header import Header, read_header
+from oarseg.dicom.read.scan import MIN_SLICES
 from oarseg.errors import ConfigError, InputError, OarsegError
-from oarseg.inference.read import NIFTI, NRRD
+from oarseg.images.read import NIFTI, NRRD
 
 # Beside CTs, and no DICOM.
 PASSED_OVER = (".json", ".jsonl", ".csv", ".txt", ".md", ".xml", ".html", ".png", ".jpg", ".pdf", ".zip", ".gz", ".log")

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from oarseg.errors import ConfigError, OutputError
-from oarseg.evaluation.scores import write_whole
-from oarseg.inference.outputs import REPORT
+from oarseg.files import write_text
+from oarseg.images.results_folder import REPORT
 
 try:
     import fcntl
@@ -73,7 +73,7 @@ def claim(out: Path, settings: dict[str, Any]) -> None:
             return
         if any(not p.name.startswith(".") for p in out.iterdir()):
             raise OutputError(f"{out} is not empty and holds no batch; give another folder")
-        write_whole(path, json.dumps(settings, indent=2) + "\n")
+        write_text(path, json.dumps(settings, indent=2) + "\n")
     except OSError as error:
         raise OutputError(f"{out} cannot be used ({error.strerror}); give a folder that can be written") from error
     except (ValueError, AttributeError) as error:

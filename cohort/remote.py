@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oarseg.cohort.cases import Case
-from oarseg.dicom.scan import MIN_SLICES
+from oarseg.dicom.read.scan import MIN_SLICES
 from oarseg.dicomweb import RemoteSeries, Server, fetched, find_series, series_name
 
 

@@ -13,9 +13,9 @@ from urllib.parse import quote
 
 from oarseg import __version__
 from oarseg.cohort.journal import DONE, PAGE, TABLE
-from oarseg.evaluation.report import DISCLAIMER
-from oarseg.evaluation.scores import write_whole
-from oarseg.inference.outputs import PAGE as CASE_PAGE
+from oarseg.files import write_text
+from oarseg.images.results_folder import PAGE as CASE_PAGE
+from oarseg.inference.report.content import DISCLAIMER
 from oarseg.sites import Site
 
 HEAD = """<!DOCTYPE html>
@@ -40,8 +40,8 @@ def write_summary(out: Path, rows: Mapping[str, Mapping[str, Any]], site: Site) 
     organs = [
         key for key in site.values if any(key in _volumes(row) or key in row.get("missing", ()) for row in ordered)
     ]
-    write_whole(out / TABLE, table(ordered, organs))
-    write_whole(out / PAGE, page(ordered, organs, site))
+    write_text(out / TABLE, table(ordered, organs))
+    write_text(out / PAGE, page(ordered, organs, site))
 
 
 def table(rows: list[Mapping[str, Any]], organs: list[str]) -> str:

@@ -13,8 +13,8 @@ from oarseg import __version__
 from oarseg.cohort.cases import Case
 from oarseg.cohort.journal import DONE, FAILED, SETTINGS
 from oarseg.errors import ConfigError, OarsegError
+from oarseg.images.results_folder import RTSTRUCT, SEG
 from oarseg.inference.bundle import read_bundle
-from oarseg.inference.outputs import RTSTRUCT, SEG
 from oarseg.text import printable
 
 if TYPE_CHECKING:
@@ -107,6 +107,6 @@ def _reason(error: Exception) -> str:
 
 
 def _peak_mib() -> float:
-    from oarseg.inference.benchmark.process import peak_rss_mib
+    from oarseg.process import peak_memory_mib
 
-    return round(peak_rss_mib(), 1)
+    return round(peak_memory_mib(), 1)

@@ -4,29 +4,37 @@ Algorithms 4-1 to 4-3 of the method. Everything works in place on any network of
 of a :class:`oarseg.networks.TwoStageNet`; only what is cut to smaller widths has to be a UNet3d.
 """
 
-from importlib import import_module
+from oarseg.lazy import lazy_names
 
-# Where each name lives. Imported on first use: who reads packed files as arrays has no need of PyTorch.
-_HOMES = {
-    "chain": ("Chain",),
-    "channels": ("channel_masks",),
-    "fake_quantize": ("FakeQuantize", "Quantized", "quantize", "quantized"),
-    "layers": ("kernels", "sparsity"),
-    "levels": ("PRINTED", "SCHEMES", "Levels", "table"),
-    "loading": ("load_packed", "read_packed", "unpacked"),
-    "masks": ("hold", "masks_of", "release"),
-    "packing": ("packed", "write_packed"),
-    "recipe": ("Recipe",),
-    "structure": ("rebuilt", "remove_channels", "widths_of"),
-    "threshold": ("nonzero_masks", "threshold_masks"),
-    "unpacking": ("read_arrays",),
+# Imported on first use: who reads packed files as arrays has no need of PyTorch.
+_MODULES = {
+    "Chain": ".chain",
+    "FakeQuantize": ".fake_quantize",
+    "Levels": ".levels",
+    "PRINTED": ".levels",
+    "Quantized": ".fake_quantize",
+    "Recipe": ".recipe",
+    "SCHEMES": ".levels",
+    "channel_masks": ".channels",
+    "hold": ".masks",
+    "kernels": ".layers",
+    "load_packed": ".loading",
+    "masks_of": ".masks",
+    "nonzero_masks": ".threshold",
+    "packed": ".packing",
+    "quantize": ".fake_quantize",
+    "quantized": ".fake_quantize",
+    "read_arrays": "oarseg.inference.engines.packed.reading",
+    "read_packed": ".loading",
+    "rebuilt": ".structure",
+    "release": ".masks",
+    "remove_channels": ".structure",
+    "sparsity": ".layers",
+    "table": ".levels",
+    "threshold_masks": ".threshold",
+    "unpacked": ".loading",
+    "widths_of": ".structure",
+    "write_packed": ".packing",
 }
-_MODULES = {name: module for module, names in _HOMES.items() for name in names}
-
-__all__ = sorted(_MODULES)
-
-
-def __getattr__(name: str):
-    if name in _MODULES:
-        return getattr(import_module(f"oarseg.compression.{_MODULES[name]}"), name)
-    raise AttributeError(f"module 'oarseg.compression' has no attribute {name!r}")
+__all__ = list(_MODULES)
+__getattr__ = lazy_names(__name__, _MODULES)

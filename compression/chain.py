@@ -17,7 +17,6 @@ from monai.bundle import ConfigParser
 from oarseg.compression.channels import RANKINGS, zeroed
 from oarseg.compression.fake_quantize import quantized
 from oarseg.compression.layers import sparsity
-from oarseg.compression.layout import SUFFIX
 from oarseg.compression.levels import PRINTED, table
 from oarseg.compression.masks import release
 from oarseg.compression.packing import write_packed
@@ -26,6 +25,7 @@ from oarseg.compression.stages import STAGES, START, prepared
 from oarseg.compression.steps import WEIGHTS, Step, begin, done, finish, keep_recipe
 from oarseg.compression.structure import widths_of
 from oarseg.errors import ConfigError
+from oarseg.inference.engines.packed.layout import SUFFIX
 from oarseg.networks import UNet3d
 from oarseg.training import read_state, verified
 from oarseg.training.weights import FILE, sha256

@@ -5,7 +5,7 @@
     python -m oarseg.compression.collection --smaller FILE     weights of another localizer of fewer channels
 
 They lie in ``models/compressed`` of the bundle, from which ``ranges.json`` goes first, as it is of other files.
-``python -m oarseg.inference.calibrate DATASET`` comes next: only then are they used, PyTorch until then. A step
+``python -m oarseg.compression.calibrate DATASET`` comes next: only then are they used, PyTorch until then. A step
 of a compression chain can take a network's place: copy its ``model.packed`` there.
 """
 
@@ -19,15 +19,15 @@ from pathlib import Path
 from torch import nn
 
 from oarseg.compression.fake_quantize import quantize, quantized
-from oarseg.compression.layout import SUFFIX
 from oarseg.compression.levels import SCHEMES, table
 from oarseg.compression.masks import release
 from oarseg.compression.packing import write_packed
 from oarseg.compression.structure import widths_of
 from oarseg.errors import ConfigError, OarsegError
+from oarseg.files import writing
+from oarseg.inference.engines.packed.layout import SUFFIX
 from oarseg.inference.engines.ranges import FILE
 from oarseg.inference.engines.stored import FOLDER, LOCALIZER
-from oarseg.inference.outputs import writing
 from oarseg.inference.pipeline import Pipeline
 from oarseg.networks import UNet3d
 from oarseg.sites import Site
@@ -112,7 +112,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     for name, size in sizes.items():
         print(f"{name}: {size / 1e6:.2f} MB")
-    print(f"together {sum(sizes.values()) / 1e6:.2f} MB; next: python -m oarseg.inference.calibrate DATASET")
+    print(f"together {sum(sizes.values()) / 1e6:.2f} MB; next: python -m oarseg.compression.calibrate DATASET")
     return 0
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from oarseg.compression.layout import MOST_LEVELS
 from oarseg.errors import ConfigError
+from oarseg.inference.engines.packed.layout import MOST_LEVELS
 
 PRINTED = (2, 3, 5, 7, 15, 31)
 RANGE = 0.9

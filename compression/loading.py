@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from oarseg.compression.unpacking import arrays, read_arrays
 from oarseg.errors import WeightsError
+from oarseg.inference.engines.packed.reading import arrays, read_arrays
 from oarseg.training.weights import fit
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import resource
+import copy
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
 
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from oarseg.compression.structure import widths_of
-from oarseg.evaluation.ablation_measure import flops, time_in_turns
 from oarseg.inference import AutocastInferer
 from oarseg.networks import UNet3d
+from oarseg.networks.factor import network_factor
+from oarseg.process import peak_memory_mib
 from oarseg.training.weights import fit, read_state
 
 
@@ -47,6 +50,38 @@ def costs(models: Mapping[str, Path], size: tuple[int, ...], repeats: int = 3) -
     }
 
 
+def valid_size(network: nn.Module, size: tuple[int, ...]) -> tuple[int, ...]:
+    """``size``, each rounded up to what the network's poolings divide."""
+    factor = network_factor(network)
+    return tuple(-(-n // factor) * factor for n in size)
+
+
+def flops(network: nn.Module, size: tuple[int, ...]) -> int:
+    """Floating-point operations of a pass, a multiplication and an addition counted as two; nothing is computed."""
+    image = torch.empty(1, 1, *valid_size(network, size), device="meta")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        copy.deepcopy(network).to("meta")(image)
+    return counter.get_total_flops()
+
+
+@torch.no_grad()
+def time_in_turns(networks: dict[str, nn.Module], size: tuple[int, ...], repeats: int) -> list[dict[str, float]]:
+    """Seconds of each network's pass, turn by turn; a first turn warms up and does not count."""
+    run = AutocastInferer()
+    for network in networks.values():
+        network.to(memory_format=torch.channels_last_3d)
+    turns = []
+    for _ in range(repeats + 1):
+        turn = {}
+        for name, network in networks.items():
+            image = torch.rand(1, 1, *valid_size(network, size))
+            began = time.perf_counter()
+            run(image, network)
+            turn[name] = time.perf_counter() - began
+        turns.append(turn)
+    return turns[1:]
+
+
 def peak_gib(path: Path, size: tuple[int, ...]) -> float:
     """Peak resident memory of a fresh process that makes one pass."""
     run = [sys.executable, "-m", "oarseg.compression.measure", str(path), "--size", *(str(n) for n in size)]
@@ -63,19 +98,8 @@ def main(argv: list[str] | None = None) -> int:
     first = next(network.parameters())
     with torch.no_grad():
         AutocastInferer()(torch.rand(1, first.shape[1], *args.size), network)
-    print(own_peak_gib())
+    print(peak_memory_mib() / 1024)
     return 0
-
-
-def own_peak_gib() -> float:
-    """Peak resident memory of this process, since it began."""
-    status = Path("/proc/self/status")
-    if status.is_file():
-        # Not getrusage: on Linux a new process begins with the peak of the one that started it.
-        line = next(line for line in status.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 2**20
-    # macOS counts in bytes, others in KiB.
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """The packed weight file: levels in few bits, entropy-coded, without pickle.
 
-See :mod:`oarseg.compression.layout` for what it looks like. What comes back is bit by bit what went in.
+See :mod:`oarseg.inference.engines.packed.layout` for what it looks like. What comes back is bit by bit what went in.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from oarseg.compression.codec import CODECS, compressed, pack_bits
 from oarseg.compression.fake_quantize import Quantized
-from oarseg.compression.layout import DTYPES, MAGIC, PREFIX, VERSION, bits, checksum, fingerprint
 from oarseg.errors import ConfigError
+from oarseg.inference.engines.packed.codec import CODECS, compressed, pack_bits
+from oarseg.inference.engines.packed.layout import DTYPES, MAGIC, PREFIX, VERSION, bits, checksum, fingerprint
 
 
 def packed(

@@ -17,7 +17,7 @@ from torch.optim.swa_utils import update_bn
 
 from oarseg.compression.structure import widths_of
 from oarseg.errors import ConfigError
-from oarseg.inference.precision import autocast
+from oarseg.training.precision import autocast
 from oarseg.training.weights import fit
 
 # Told by the chain, or without influence on what comes out.

@@ -19,7 +19,7 @@ from oarseg.compression.report_text import markdown
 from oarseg.compression.stages import STAGES, START
 from oarseg.compression.steps import FACTS, RECIPE, WEIGHTS, read
 from oarseg.errors import ConfigError, OarsegError
-from oarseg.evaluation.scores import write_whole
+from oarseg.files import write_text
 from oarseg.training.weights import read_state
 
 PUBLISHED = Path(__file__).resolve().parent / "published.json"
@@ -42,9 +42,9 @@ def write_report(root: Path, measure: bool = False) -> Path:
         "histograms": histograms(root, steps),
         "published": published(root),
     }
-    write_whole(root / JSON, json.dumps(content, indent=1) + "\n")
+    write_text(root / JSON, json.dumps(content, indent=1) + "\n")
     figures = write_figures(root, content)
-    write_whole(root / MARKDOWN, markdown(content, figures))
+    write_text(root / MARKDOWN, markdown(content, figures))
     return root / MARKDOWN
 
 
@@ -129,7 +129,7 @@ def _costs(root: Path, steps: list[dict], measure: bool) -> dict:
     models = {"start": root / START.stage / START.name / WEIGHTS, "remove": root / "remove" / cut["name"] / WEIGHTS}
     size = tuple(steps[0]["results"]["size"])
     found = {"size": list(size), "networks": costs(models, size)}
-    write_whole(path, json.dumps(found, indent=1) + "\n")
+    write_text(path, json.dumps(found, indent=1) + "\n")
     return found
 
 

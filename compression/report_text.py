@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from oarseg.compression.layout import bits
+from oarseg.inference.engines.packed.layout import bits
 from oarseg.sites import load_site
 
 MIB = 2**20

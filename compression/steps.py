@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from oarseg.errors import ConfigError
-from oarseg.evaluation.scores import write_whole
+from oarseg.files import write_text
 from oarseg.training.weights import sha256
 
 FACTS, WEIGHTS, RECIPE = "step.json", "model.pt", "recipe.json"
@@ -41,7 +41,7 @@ def begin(step: Step, root: Path, settings: Mapping) -> bool:
     if found is not None:
         refuse_others(found["settings"], dict(settings), path.parent)
         return "results" in found
-    write_whole(path, json.dumps({"settings": dict(settings)}, indent=1) + "\n")
+    write_text(path, json.dumps({"settings": dict(settings)}, indent=1) + "\n")
     return False
 
 
@@ -52,7 +52,7 @@ def finish(step: Step, root: Path, state: Mapping[str, Tensor], results: Mapping
     torch.save({key: value.detach().cpu().contiguous() for key, value in state.items()}, temporary)
     os.replace(temporary, folder / WEIGHTS)
     facts = read(folder / FACTS) | {"results": {**results, "weights_sha256": sha256(folder / WEIGHTS)}}
-    write_whole(folder / FACTS, json.dumps(facts, indent=1) + "\n")
+    write_text(folder / FACTS, json.dumps(facts, indent=1) + "\n")
     for checkpoint in folder.glob("train_*.pt"):
         checkpoint.unlink()
 
@@ -81,7 +81,7 @@ def keep_recipe(root: Path, settings: Mapping[str, str]) -> None:
     path = root / RECIPE
     found = read(path)
     if found is None:
-        write_whole(path, json.dumps({"settings": dict(settings)}, indent=1) + "\n")
+        write_text(path, json.dumps({"settings": dict(settings)}, indent=1) + "\n")
     else:
         refuse_others(found["settings"], dict(settings), root)
 

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from oarseg._version import __version__
+from oarseg.lazy import lazy_names
 
 if TYPE_CHECKING:
     from oarseg.errors import OarsegError
@@ -18,35 +19,22 @@ if TYPE_CHECKING:
 __all__ = ["OarsegError", "Pipeline", "Result", "Segmentation", "__version__", "segment"]
 
 # The Python API, each name's module: imported on first use, so that ``import oarseg`` stays quick.
-_API = {
-    "OarsegError": "errors",
-    "Pipeline": "inference.pipeline",
-    "Result": "inference.job",
-    "Segmentation": "inference.pipeline",
-    "segment": "inference.job",
-}
-
-_SUBPACKAGES = {
-    "bundles",
-    "cohort",
-    "compression",
-    "datasets",
-    "dicom",
-    "dicomweb",
-    "evaluation",
-    "inference",
-    "networks",
-    "node",
-    "sites",
-    "training",
-    "transforms",
-}
+_public = lazy_names(
+    __name__,
+    {
+        "OarsegError": ".errors",
+        "Pipeline": ".inference.pipeline",
+        "Result": ".inference.job",
+        "Segmentation": ".inference.pipeline",
+        "segment": ".inference.job",
+    },
+)
+# Sub-packages that a bundle's config reaches by ``import oarseg`` alone.
+_ROOMS = {
+    "bundles", "cohort", "compression", "datasets", "dicom", "dicomweb", "evaluation", "geometry", "images",
+    "inference", "networks", "node", "sites", "training", "transforms",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    """Sub-packages on first use: a bundle's config needs this one import only."""
-    if name in _API:
-        return getattr(import_module(f"oarseg.{_API[name]}"), name)
-    if name in _SUBPACKAGES:
-        return import_module(f"oarseg.{name}")
-    raise AttributeError(f"module 'oarseg' has no attribute {name!r}")
+    return import_module(f"{__name__}.{name}") if name in _ROOMS else _public(name)

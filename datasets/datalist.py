@@ -2,7 +2,7 @@
 
 The format is the decathlon's ``dataset.json`` with, for each case, ``labelled`` (organ keys) and, optionally,
 ``label_propagated`` with ``propagated``: a second label map that also holds silver labels. Later rounds of silver
-labels lie in a folder of their own (see ``oarseg.datasets.silver``). Silver labels train and never score.
+labels lie in a folder of their own (see ``experiments.silver.run``). Silver labels train and never score.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def load_datalist(
     """Cases of one section as ``{"image", "label", "labelled"}`` with absolute paths.
 
     Args: ``section``: "training" or "validation". ``silver``: True for the propagated label map where there is one, or
-    a folder of ``oarseg.datasets.silver``, which then replaces the propagated ones. ``organ``: only cases that label
+    a folder of ``experiments.silver.run``, which then replaces the propagated ones. ``organ``: only cases that label
     it, or that label ``mirror``, its twin on the other side (for mirrored training). ``expert_repeat``: how often
     the list holds a case whose own label, drawn by an expert or in the clinic, covers an organ (``organ`` or
     ``mirror``, where given) that is silver in other cases; so training sees true labels more often than silver ones.

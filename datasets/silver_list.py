@@ -1,4 +1,4 @@
-"""The folder of silver labels that ``oarseg.datasets.silver`` writes: its list, read and checked.
+"""The folder of silver labels that ``experiments.silver.run`` writes: its list, read and checked.
 
     FOLDER/silver.json      {"section", "round", "source", "cases": {IMAGE: {"label", "organs": {ORGAN: ORIGIN}}}}
     FOLDER/labels/*.nii.gz  a label map a case: the case's own labels and its silver ones
@@ -49,7 +49,7 @@ def read_silver(folder: str | Path) -> SilverList:
         cases = {image: SilverCase(inside(root, row["label"]), _origins(row["organs"])) for image, row in rows.items()}
     except OSError as error:
         raise InputError(
-            f"no silver labels at {path}; silver is true, false, or a folder that oarseg.datasets.silver wrote"
+            f"no silver labels at {path}; silver is true, false, or a folder that experiments.silver.run wrote"
         ) from error
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ConfigError(f"{path} is no list of silver labels: {error}") from error

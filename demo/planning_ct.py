@@ -15,7 +15,7 @@ from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless
 
 from oarseg.dicom import CtVolume, read_ct
 from oarseg.errors import InputError, OutputError
-from oarseg.transforms.grid import Grid, Triple, image_grid, resample
+from oarseg.geometry.grid import Grid, Triple, image_grid, resample
 
 FOLDER = Path(__file__).resolve().parent / "ct"
 SHAPE, SPACING = (150, 512, 512), (2.5, 0.98, 0.98)

@@ -3,12 +3,12 @@
 ``oarseg.dicom.reader`` (MONAI's ImageReader) is not imported here, so that looking into a folder does not load torch.
 """
 
-from oarseg.dicom.choose import choose_series, listing
-from oarseg.dicom.contours import Contour, mask_contours
-from oarseg.dicom.rtstruct import Roi, StructureSet, write_rtstruct
-from oarseg.dicom.scan import FoundSeries, Scan, scan_folder
-from oarseg.dicom.seg import Segment, Segmented, write_seg
-from oarseg.dicom.series import CtGrid, CtVolume, SliceInstance, check_series, read_ct, read_series
+from oarseg.dicom.read.choose import choose_series, listing
+from oarseg.dicom.read.scan import FoundSeries, Scan, scan_folder
+from oarseg.dicom.read.series import CtGrid, CtVolume, SliceInstance, check_series, read_ct, read_series
+from oarseg.dicom.write.contours import Contour, mask_contours
+from oarseg.dicom.write.rtstruct import Roi, StructureSet, write_rtstruct
+from oarseg.dicom.write.seg import Segment, Segmented, write_seg
 
 __all__ = [
     "Contour",

@@ -14,8 +14,8 @@ import numpy as np
 from monai.data import ImageReader
 from monai.utils import MetaKeys, SpaceKeys
 
-from oarseg.dicom.header import Header, read_header
-from oarseg.dicom.series import CtGrid, CtVolume, read_ct
+from oarseg.dicom.read.header import Header, read_header
+from oarseg.dicom.read.series import CtGrid, CtVolume, read_ct
 from oarseg.errors import InputError, OarsegError
 
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from pydicom.uid import UID
 
-from oarseg.dicom.decoders import has_decoder
-from oarseg.dicom.scan import MAX_FILES
+from oarseg.dicom.read.decoders import has_decoder
+from oarseg.dicom.read.scan import MAX_FILES
 from oarseg.dicomweb.ask import ask
 from oarseg.dicomweb.find import RemoteSeries, series_of
 from oarseg.dicomweb.server import HttpError, Server

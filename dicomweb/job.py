@@ -9,8 +9,8 @@ from oarseg.dicomweb.fetch import fetched
 from oarseg.dicomweb.server import Server
 from oarseg.dicomweb.storing import NotStored, how_to_store, store
 from oarseg.errors import ConfigError, OarsegError
+from oarseg.images.results_folder import RTSTRUCT, SEG, ResultFolder
 from oarseg.inference.job import ALL, Result, segment
-from oarseg.inference.outputs import RTSTRUCT, SEG, ResultFolder
 from oarseg.inference.pipeline import Pipeline
 
 # What ``progress`` is told before a colon, beside the steps of ``segment``.

@@ -19,11 +19,11 @@ from dicomweb_client import DICOMwebClient
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from oarseg import __version__
-from oarseg.dicom.deflated import MOST_INFLATED, inflates_beyond
+from oarseg.dicom.guards.deflated import MOST_INFLATED, inflates_beyond
 from oarseg.dicomweb.server import Server, is_loopback, origin
 from oarseg.errors import ConfigError, InputError
+from oarseg.geometry.check_ct import MAX_VOXELS
 from oarseg.text import printable
-from oarseg.transforms.check_ct import MAX_VOXELS
 
 TOKEN, USER, PASSWORD = "OARSEG_DICOMWEB_TOKEN", "OARSEG_DICOMWEB_USER", "OARSEG_DICOMWEB_PASSWORD"
 JSON = ("application/dicom+json", "application/json")

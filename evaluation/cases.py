@@ -22,8 +22,8 @@ from scipy import ndimage
 
 from oarseg.errors import ConfigError, GeometryError
 from oarseg.evaluation.metrics import check_tolerance, dice, pixel_scores, surface_scores
+from oarseg.geometry.check_ct import check_affine
 from oarseg.sites import Organ, Site
-from oarseg.transforms.check_ct import check_affine
 
 # mm within which surfaces agree: what redrawing by another expert typically differs by.
 TOLERANCE_MM = 2.0

@@ -14,18 +14,18 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from oarseg.dicom.read.structure_set import read_names
 from oarseg.errors import ConfigError
 from oarseg.evaluation.cases import TOLERANCE_MM, score_case
 from oarseg.evaluation.figures import write_box_plots
-from oarseg.evaluation.label_maps import LabelMap
 from oarseg.evaluation.metrics import check_tolerance
 from oarseg.evaluation.output import check_place, staged
 from oarseg.evaluation.references import Pair, add_images, find_label_maps, find_references, load_pair, pair_cases
-from oarseg.evaluation.rtstruct import read_names
 from oarseg.evaluation.scores import CASE_FIELDS, csv_text, write_scores
 from oarseg.evaluation.summary import Summary, summarize
 from oarseg.evaluation.tables import failures_markdown, summary_csv, summary_markdown
 from oarseg.evaluation.worst import worst_page
+from oarseg.geometry.label_map import LabelMap
 from oarseg.sites import Site
 
 SCORES, CASES, SUMMARY, SUMMARY_CSV = "scores.csv", "cases.csv", "summary.md", "summary.csv"

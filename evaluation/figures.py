@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from oarseg.evaluation.preview import rgb
+from oarseg.inference.report.preview import rgb
 from oarseg.sites import Organ, Site
 
 PANELS = (("dice", "Dice"), ("surface_dice", "surface Dice at {tolerance:g} mm"), ("hd95_mm", "HD95, mm"))

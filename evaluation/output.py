@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from oarseg.errors import OutputError
-from oarseg.inference.outputs import writing
+from oarseg.files import writing
 
 
 def check_place(folder: Path, names: Sequence[str], overwrite: bool) -> None:

@@ -15,10 +15,10 @@ from typing import TypeVar
 from oarseg.datasets import list_images, load_datalist
 from oarseg.datasets.datalist import case_name, output_name
 from oarseg.datasets.silver_list import LIST
+from oarseg.dicom.read.structure_set import is_rtstruct, read_rtstruct
 from oarseg.errors import ConfigError, InputError
-from oarseg.evaluation.label_maps import NIFTI, LabelMap, check_same_grid, read_label_map
-from oarseg.evaluation.rtstruct import is_rtstruct, read_rtstruct
-from oarseg.inference.outputs import RTSTRUCT, SEGMENTATION
+from oarseg.images.label_maps import NIFTI, LabelMap, check_same_grid, read_label_map
+from oarseg.images.results_folder import RTSTRUCT, SEGMENTATION
 from oarseg.sites import Site
 from oarseg.text import printable
 

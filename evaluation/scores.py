@@ -9,12 +9,11 @@ from __future__ import annotations
 import csv
 import io
 import math
-import os
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from oarseg.errors import ConfigError, InputError, OutputError
+from oarseg.errors import ConfigError, InputError
+from oarseg.files import write_text
 from oarseg.text import printable
 
 FIELDS = (
@@ -32,7 +31,7 @@ MAX_BYTES = 256 << 20
 
 def write_scores(path: str | Path, rows: Iterable[Mapping]) -> None:
     """Write rows with the keys ``FIELDS``; the file appears whole or not at all. Raises OutputError."""
-    write_whole(Path(path), csv_text(FIELDS, rows))
+    write_text(Path(path), csv_text(FIELDS, rows))
 
 
 def csv_text(fields: Sequence[str], rows: Iterable[Mapping]) -> str:
@@ -42,23 +41,6 @@ def csv_text(fields: Sequence[str], rows: Iterable[Mapping]) -> str:
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue()
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file under a temporary name beside ``path`` and rename it. Raises OutputError."""
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        with os.fdopen(handle, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written ({error.strerror or error}); give another place") from error
-    finally:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 def read_scores(path: str | Path) -> list[dict]:

@@ -13,8 +13,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from oarseg.errors import OarsegError
-from oarseg.evaluation.label_maps import LabelMap, check_same_grid, turned
-from oarseg.evaluation.preview import (
+from oarseg.geometry.label_map import LabelMap
+from oarseg.images.label_maps import check_same_grid, turned
+from oarseg.inference.report.preview import (
     AXIAL,
     BACKGROUND,
     CORONAL,
@@ -105,7 +106,7 @@ def _hu(case: str, image: Path | None, grid: LabelMap, tell: Callable[[str], Non
     blank = np.broadcast_to(np.int16(BLANK_HU), grid.label.shape)
     if image is None:
         return blank
-    from oarseg.inference.read import read_image
+    from oarseg.images.read import read_image
 
     try:
         ct = read_image(image)

@@ -9,17 +9,16 @@ import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
 from monai.bundle import ConfigParser
-from monai.data import MetaTensor
 from monai.transforms import Compose
 from torch import nn
 
 from oarseg.errors import ConfigError
+from oarseg.geometry.volume import on_axes_of
+from oarseg.images.tensors import meta_tensor
 from oarseg.inference.bundle import BUNDLE, CONFIG, METADATA, Bundle
 from oarseg.inference.inferers import TwoStageInferer
 from oarseg.inference.two_stage import TwoStageResult
-from oarseg.inference.volume import on_axes_of
 from oarseg.networks import TwoStageNet
 from oarseg.training.weights import load_weights
 
@@ -67,8 +66,3 @@ class Configured:
         result = self.inferer.segment(prepared[None].to(self.device), network, progress)
         label = on_axes_of(affine, result.label, prepared)
         return label, result, np.asarray(prepared.affine, dtype=float)
-
-
-def meta_tensor(hu: np.ndarray, affine: np.ndarray) -> MetaTensor:
-    """An image (i, j, k) as MONAI's transforms take it, (1, i, j, k); the voxels are shared."""
-    return MetaTensor(torch.from_numpy(hu)[None], affine=torch.as_tensor(np.asarray(affine), dtype=torch.float64))

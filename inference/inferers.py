@@ -12,13 +12,13 @@ from monai.utils import convert_to_dst_type
 from torch import Tensor, nn
 
 from oarseg.errors import ConfigError
+from oarseg.geometry.grid import image_grid
+from oarseg.geometry.volume import Volume
 from oarseg.inference.engines import numpy_network
 from oarseg.inference.modules import array_networks
 from oarseg.inference.two_stage import Progress, TwoStageResult, chosen_organs, run_stages, stage_one
-from oarseg.inference.volume import Volume
 from oarseg.networks import TwoStageNet
 from oarseg.sites import Site
-from oarseg.transforms.grid import image_grid
 
 
 class TwoStageInferer(Inferer):
@@ -30,7 +30,7 @@ class TwoStageInferer(Inferer):
         localizer: stage-1 network, where ``network`` is a single organ's and does not bring one.
     Input (1, 1, D, H, W) in SPL orientation with an affine (a MetaTensor), scaled by eq. 3-2. Output uint8 of the same
     shape: label values of the site table. An organ that is not found is left out and never ends the run. Where organs
-    overlap, :class:`oarseg.inference.canvas.Canvas` decides. What is between the passes of the networks is computed on
+    overlap, :class:`oarseg.geometry.canvas.Canvas` decides. What is between the passes of the networks is computed on
     the CPU.
     """
 

@@ -22,12 +22,11 @@ import numpy.typing as npt
 
 from oarseg.checksum import sha256
 from oarseg.dicom import Roi, Segment, write_rtstruct, write_seg
-from oarseg.dicom.seg import check_available
+from oarseg.dicom.write.seg import check_available
 from oarseg.errors import ConfigError, GeometryError, InputError
-from oarseg.evaluation.case_page import case_page
-from oarseg.evaluation.preview import View, lps_view, write_preview
-from oarseg.evaluation.report import make_report
-from oarseg.inference.outputs import (
+from oarseg.files import writing
+from oarseg.images.read import CtImage, read_image
+from oarseg.images.results_folder import (
     PAGE,
     PREVIEW,
     REPORT,
@@ -36,10 +35,11 @@ from oarseg.inference.outputs import (
     SEGMENTATION,
     ResultFolder,
     write_segmentation,
-    writing,
 )
 from oarseg.inference.pipeline import Pipeline, Segmentation
-from oarseg.inference.read import CtImage, read_image
+from oarseg.inference.report.case_page import case_page
+from oarseg.inference.report.content import make_report
+from oarseg.inference.report.preview import View, lps_view, write_preview
 from oarseg.sites import Site
 from oarseg.sites.codes import segment_codes
 

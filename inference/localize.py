@@ -9,12 +9,12 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit
 
+from oarseg.geometry.body import body_grid
+from oarseg.geometry.box import Box, box_of_mask
+from oarseg.geometry.grid import Grid
+from oarseg.geometry.volume import Volume
 from oarseg.inference.sliding import in_windows
-from oarseg.inference.volume import Volume
 from oarseg.sites import Organ, Site
-from oarseg.transforms.body import body_grid
-from oarseg.transforms.box import Box, box_of_mask
-from oarseg.transforms.grid import Grid
 
 # Image (1, 1, D, H, W) to logits (1, C, D, H, W), both float32.
 Network = Callable[[np.ndarray], np.ndarray]

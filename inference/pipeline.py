@@ -16,19 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from oarseg.checksum import FILE, sha256
+from oarseg.geometry.box import Box
+from oarseg.geometry.check_ct import check_ct
+from oarseg.geometry.oblique import oblique_warnings, placed
+from oarseg.geometry.volume import on_axes_of
+from oarseg.images.read import CtImage
 from oarseg.inference.bundle import BUNDLE, read_bundle
-from oarseg.inference.device import chosen_device
 from oarseg.inference.engines import Engine, StoredNetworks, make_engine, stored_networks
+from oarseg.inference.engines.device import chosen_device
 from oarseg.inference.engines.stored import FOLDER as COMPRESSED
 from oarseg.inference.localize import Network
-from oarseg.inference.measure import Measure, measure
-from oarseg.inference.oblique import oblique_warnings, placed
-from oarseg.inference.plausibility import implausibilities
-from oarseg.inference.read import CtImage
+from oarseg.inference.report.measure import Measure, measure
+from oarseg.inference.report.plausibility import implausibilities
 from oarseg.inference.two_stage import LOCALIZER, TwoStageResult, chosen_organs, run_stages, stage_one
-from oarseg.inference.volume import on_axes_of
-from oarseg.transforms.box import Box
-from oarseg.transforms.check_ct import check_ct
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor

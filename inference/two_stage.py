@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from scipy.special import expit
 
-from oarseg.inference.canvas import Canvas
+from oarseg.geometry.box import Box
+from oarseg.geometry.canvas import Canvas
+from oarseg.geometry.volume import Volume
 from oarseg.inference.localize import Located, Network, keep_piece, locate, pieces_of
-from oarseg.inference.volume import Volume
 from oarseg.sites import Organ, Site
-from oarseg.transforms.box import Box
 
 LOCALIZER = "localizer"
 Progress = Callable[[str], None]

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from monai.inferers import Inferer, sliding_window_inference
 from torch import Tensor, nn
 
-from oarseg.inference.precision import AutocastInferer
 from oarseg.inference.sliding import deepened
+from oarseg.training.precision import AutocastInferer
 
 
 class WindowInferer(Inferer):

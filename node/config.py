@@ -198,7 +198,7 @@ def _check_together(config: Config) -> None:
         if path and not _is_file(path):
             raise ConfigError(f"[tls] {key}: {str(path)[:200]} is no file")
     if "seg" in config.segment.formats:
-        from oarseg.dicom.seg import check_available
+        from oarseg.dicom.write.seg import check_available
 
         check_available()
     if config.delivery.longest_retry_seconds < config.delivery.first_retry_seconds:

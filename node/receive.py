@@ -29,7 +29,7 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage, Verification
 
-from oarseg.dicom.decoders import has_decoder
+from oarseg.dicom.read.decoders import has_decoder
 from oarseg.node.config import MIB, Config
 from oarseg.node.log import say, short
 from oarseg.node.metrics import Counters

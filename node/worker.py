@@ -11,7 +11,7 @@ from pathlib import Path
 import pydicom
 
 from oarseg.errors import OarsegError, OutputError
-from oarseg.inference.outputs import RTSTRUCT, SEG
+from oarseg.images.results_folder import RTSTRUCT, SEG
 from oarseg.node.config import Config
 from oarseg.node.dead_letter import bury
 from oarseg.node.log import say, short

@@ -16,8 +16,8 @@ from oarseg.datasets.convert.cases import Case, Listing
 from oarseg.datasets.convert.names import NameTable
 from oarseg.datasets.convert.volumes import MaskFile, load_files
 from oarseg.errors import ConfigError, InputError
-from oarseg.evaluation.label_maps import NIFTI
-from oarseg.inference.read import NRRD
+from oarseg.images.label_maps import NIFTI
+from oarseg.images.read import NRRD
 
 _NOT_ORGANS = ("background", "ignore")
 # "²" is a digit, too, but no number.

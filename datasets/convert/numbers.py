@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from oarseg.errors import ConfigError, InputError
-from oarseg.inference.outputs import writing
+from oarseg.files import writing
 
 
 @dataclass

@@ -15,7 +15,7 @@ import numpy as np
 
 from oarseg.datasets.convert.cases import Case, Listing, Loaded, folders_with
 from oarseg.errors import InputError
-from oarseg.transforms.check_ct import check_affine, check_ct
+from oarseg.geometry.check_ct import check_affine, check_ct
 
 SHAPE = (128, 128, 128)
 # What was added to HU so that air is 0. The set does not state it; with 1000, soft tissue lies at 10 to 60 HU.

@@ -27,7 +27,7 @@ from oarseg.datasets.convert.sets import SETS, DataSet
 from oarseg.datasets.convert.split import TRAINING, VALIDATION, check_share, missing, section
 from oarseg.datasets.convert.state import DATALIST, State, made_from, read_state, write_json
 from oarseg.errors import ConfigError, InputError, OutputError
-from oarseg.inference.outputs import writing
+from oarseg.files import writing
 from oarseg.sites import Site
 from oarseg.text import printable
 

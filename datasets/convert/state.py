@@ -15,7 +15,7 @@ from pathlib import Path
 
 from oarseg.datasets.convert.cases import Case
 from oarseg.errors import ConfigError, InputError, OutputError
-from oarseg.inference.outputs import writing
+from oarseg.files import writing
 
 STATE, DATALIST = "conversion.json", "dataset.json"
 

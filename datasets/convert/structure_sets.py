@@ -20,14 +20,14 @@ from pydicom.dataset import Dataset
 from oarseg.datasets.convert.cases import Case, Listing, Loaded
 from oarseg.datasets.convert.names import NameTable
 from oarseg.datasets.convert.numbers import Numbers
-from oarseg.dicom.header import Header, read_header
-from oarseg.dicom.nested import items_of, text_of
-from oarseg.dicom.rtstruct import RTSTRUCT_CLASS
-from oarseg.dicom.scan import MAX_DEPTH, MAX_FILES, patient_key
+from oarseg.dicom.guards.nested import items_of, text_of
+from oarseg.dicom.read.header import Header, read_header
+from oarseg.dicom.read.scan import MAX_DEPTH, MAX_FILES, patient_key
+from oarseg.dicom.read.structure_set import ROIS, draw, load_structure_set, organ_contours, roi_names
+from oarseg.dicom.write.rtstruct import RTSTRUCT_CLASS
 from oarseg.errors import GeometryError, InputError, OarsegError
-from oarseg.evaluation.label_maps import LabelMap
-from oarseg.evaluation.rtstruct import ROIS, draw, load_structure_set, organ_contours, roi_names
-from oarseg.inference.read import read_image
+from oarseg.geometry.label_map import LabelMap
+from oarseg.images.read import read_image
 from oarseg.text import printable
 
 # In place of a file's name in messages.

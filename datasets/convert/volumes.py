@@ -11,9 +11,9 @@ import numpy as np
 
 from oarseg.datasets.convert.cases import Loaded
 from oarseg.errors import GeometryError, InputError, OarsegError
-from oarseg.evaluation.label_maps import GRID_MM, NIFTI, LabelMap, read_label_map
-from oarseg.inference.read import NRRD, SPACES, read_image
-from oarseg.transforms.check_ct import check_affine, check_shape
+from oarseg.geometry.check_ct import check_affine, check_shape
+from oarseg.images.label_maps import GRID_MM, NIFTI, LabelMap, read_label_map
+from oarseg.images.read import NRRD, SPACES, read_image
 
 _POINTER = b"version https://git-lfs"
 _SHOWN = 5

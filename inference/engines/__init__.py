@@ -14,31 +14,11 @@ PyTorch or MONAI, which takes longer than to contour.
 >>> logits = networks["localizer"](image)                          # doctest: +SKIP
 """
 
-from typing import Any
-
 from oarseg.inference.engines.choose import Engine, advice, check_engine, make_engine, ready_net
 from oarseg.inference.engines.stored import StoredNetworks, stored_networks
+from oarseg.lazy import lazy_names
 
 # What imports PyTorch is imported when it is asked for.
-_LAZY = {"TorchEngine": "torch_engine", "numpy_network": "torch_engine", "folded": "fold"}
-
-__all__ = [
-    "Engine",
-    "StoredNetworks",
-    "TorchEngine",
-    "advice",
-    "check_engine",
-    "folded",
-    "make_engine",
-    "numpy_network",
-    "ready_net",
-    "stored_networks",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+_MODULES = {"TorchEngine": ".torch_engine", "folded": ".fold", "numpy_network": ".torch_engine"}
+__all__ = ["Engine", "StoredNetworks", "advice", "check_engine", "make_engine", "ready_net", "stored_networks", *_MODULES]
+__getattr__ = lazy_names(__name__, _MODULES)

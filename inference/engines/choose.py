@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from oarseg.cpu import openvino_gains
 from oarseg.errors import ConfigError
-from oarseg.inference.engines.cpu import openvino_gains
 from oarseg.inference.engines.openvino_import import INSTALL, installed
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from oarseg import __version__
+from oarseg.cpu import cpu_flags
 from oarseg.errors import ConfigError
 from oarseg.inference.engines.cache import BlobCache, cache_folder
-from oarseg.inference.engines.cpu import cpu_flags
 from oarseg.inference.engines.openvino_import import import_openvino
 
 PRECISIONS = ("fp32", "bf16", "int8")

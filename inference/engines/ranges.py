@@ -64,7 +64,7 @@ class Row:
 
     def state(self) -> dict[str, np.ndarray]:
         """The weights, by the names of the state dict. Raises WeightsError."""
-        from oarseg.compression.unpacking import read_arrays
+        from oarseg.inference.engines.packed.reading import read_arrays
 
         return read_arrays(self.path)
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from oarseg.cpu import has_int8, openvino_gains, threads
 from oarseg.errors import WeightsError
 from oarseg.inference.engines.choose import check_engine
-from oarseg.inference.engines.cpu import has_int8, openvino_gains, threads
 from oarseg.inference.engines.graph import build
 from oarseg.inference.engines.openvino_core import CompiledNetwork, OpenVinoCore
 from oarseg.inference.engines.openvino_import import installed
@@ -107,6 +107,6 @@ def stored_networks(choice: str, bundle_root: str | Path, weights_sha256: str, s
         return StoredNetworks(table, site, precision or None)
     if precision == "int8":
         found = "those in {} are of other weights" if table else "none in {}"
-        make = "make them: python -m oarseg.inference.calibrate DATASET"
+        make = "make them: python -m oarseg.compression.calibrate DATASET"
         raise WeightsError(f"int8 needs the bundle's compressed networks, {found.format(folder)}; {make}")
     return None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from oarseg.errors import ConfigError
 from oarseg.inference.engines.choose import PRECISIONS
 from oarseg.inference.engines.fold import folded
-from oarseg.inference.engines.half import autocast, has_bf16
+from oarseg.training.autocast import autocast, has_bf16
 
 
 class TorchEngine:
@@ -34,7 +34,7 @@ class TorchEngine:
     def ready(self, network: nn.Module, name: str = "") -> nn.Module:
         """``network`` for inference on this engine's device. ``name`` is not needed here."""
         network = folded(network).to(device=self.device, memory_format=torch.channels_last_3d).requires_grad_(False)
-        # In bfloat16 the inferers compute already where they can (see oarseg.inference.precision).
+        # In bfloat16 the inferers compute already where they can (see oarseg.training.precision).
         return network if self.precision == "bf16" else FullPrecision(network)
 
 

@@ -13,7 +13,7 @@ from oarseg import __version__
 from oarseg.bundles.card import card
 from oarseg.bundles.metadata import eval_metrics
 from oarseg.bundles.render import sync
-from oarseg.bundles.shipped_weights import WEIGHTS
+from oarseg.bundles.shipped import shipped as facts
 from oarseg.bundles.spec import bundle_specs
 from oarseg.cli import main
 from oarseg.errors import ConfigError
@@ -149,17 +149,17 @@ def test_an_organ_known_elsewhere_gets_no_scores_from_there(tmp_path: Path) -> N
     table = tmp_path / "mine.json"
     table.write_text(json.dumps(raw), encoding="utf-8")
     spec = next(s for s in bundle_specs(load_site(str(table))) if s.name == "mine_brainstem")
-    assert eval_metrics(spec, WEIGHTS["brainstem_ct_segmentation"]) == {}
-    shipped = next(s for s in bundle_specs(load_site()) if s.organ)
-    assert eval_metrics(shipped, WEIGHTS[shipped.name]), "while the shipped one has them"
+    assert eval_metrics(spec, facts().weights["brainstem_ct_segmentation"]) == {}
+    ours = next(s for s in bundle_specs(load_site()) if s.organ)
+    assert eval_metrics(ours, facts().weights[ours.name]), "while the shipped one has them"
 
 
 def test_weights_of_ones_own_in_a_shipped_bundle_get_no_scores(tmp_path: Path, shipped: Path, specs: dict) -> None:
     for name, spec in specs.items():
         checksum = sha256(shipped / name / FILE)
-        assert checksum == WEIGHTS[name], "new weights: write down their checksum with their training notes and scores"
+        assert checksum == facts().weights[name], "new weights: renew bundles/shipped.json"
         known = card(spec, checksum)
-        assert "did not come with oarseg" not in known and "evaluation/results" in known
+        assert "did not come with oarseg" not in known and "experiments/results" in known
         other = card(spec, "0" * 64)
         assert "did not come with oarseg" in other and "No validation results are stored" in other
         assert "Dice 0." not in other and "Apache" not in other and eval_metrics(spec, "0" * 64) == {}

@@ -30,9 +30,9 @@ def fake(monkeypatch):
         asked.engines = [row.engine for row in rows]
         return {"schema": 1, "machine": {}, "ct": {}, "rows": []}
 
-    monkeypatch.setattr("oarseg.inference.benchmark.run.in_turns", in_turns)
-    monkeypatch.setattr("oarseg.inference.benchmark.run.summed_up", summed_up)
-    monkeypatch.setattr("oarseg.inference.benchmark.table.markdown", lambda result: "the table\n")
+    monkeypatch.setattr("oarseg.benchmark.run.in_turns", in_turns)
+    monkeypatch.setattr("oarseg.benchmark.run.summed_up", summed_up)
+    monkeypatch.setattr("oarseg.benchmark.table.markdown", lambda result: "the table\n")
     return asked
 
 

@@ -116,8 +116,8 @@ def test_help_imports_nothing_slow(args: list[str], tmp_path) -> None:
 def test_reading_and_writing_need_neither(write_ct, tmp_path) -> None:
     """DICOM in, RTSTRUCT out, and the preview."""
     code = (
-        "import sys; import oarseg.inference.job, oarseg.dicom, oarseg.evaluation.preview, oarseg.transforms.grid; "
-        "from oarseg.inference.read import read_image; "
+        "import sys; import oarseg.inference.job, oarseg.dicom, oarseg.inference.report.preview, oarseg.geometry.grid; "
+        "from oarseg.images.read import read_image; "
         f"image = read_image({str(write_ct(tmp_path / 'ct'))!r}); assert image.volume is not None; "
         f"sys.exit(any(m in sys.modules for m in {SLOW!r}))"
     )

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import nn
 
+from experiments.peers.anatomynet import AnatomyNet
 from oarseg.compression import channel_masks, hold, rebuilt, release, remove_channels, widths_of
 from oarseg.compression.channels import channel_groups, zero_channel_masks, zeroed
 from oarseg.errors import ConfigError
-from oarseg.networks import AnatomyNet, TwoStageNet, UNet3d, unet_widths
+from oarseg.networks import TwoStageNet, UNet3d, unet_widths
 
 RATIOS = (0.05, 0.1, 0.15, 0.2, 0.25)
 

@@ -11,11 +11,11 @@ import torch
 
 from oarseg.bundles.render import sync
 from oarseg.compression import collection
+from oarseg.compression.calibrate import refuse_stale, statistics
 from oarseg.compression.collection import levels_of, main, pack, write_collection
-from oarseg.compression.unpacking import read_arrays
 from oarseg.errors import ConfigError
-from oarseg.inference.calibrate import refuse_stale, statistics
 from oarseg.inference.engines.graph import names
+from oarseg.inference.engines.packed.reading import read_arrays
 from oarseg.inference.engines.ranges import FILE as RANGES
 from oarseg.inference.engines.ranges import Row, file_sha256, read_table, write_table
 from oarseg.networks import TwoStageNet, UNet3d

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from oarseg.compression import PRINTED, SCHEMES, table
-from oarseg.compression.layout import bits
 from oarseg.compression.levels import fitted_scale
 from oarseg.errors import ConfigError
+from oarseg.inference.engines.packed.layout import bits
 
 STEPS = {3: 0.30, 5: 0.18, 7: 0.13, 15: 0.06, 31: 0.03}
 

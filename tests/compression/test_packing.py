@@ -27,9 +27,9 @@ from oarseg.compression import (
     unpacked,
     write_packed,
 )
-from oarseg.compression.codec import CODECS, compressed, decompressed, pack_bits, unpack_bits
-from oarseg.compression.layout import DIGEST, PREFIX, VERSION
 from oarseg.errors import ConfigError, WeightsError
+from oarseg.inference.engines.packed.codec import CODECS, compressed, decompressed, pack_bits, unpack_bits
+from oarseg.inference.engines.packed.layout import DIGEST, PREFIX, VERSION
 from oarseg.networks import UNet3d
 
 START = PREFIX.size + DIGEST
@@ -282,7 +282,7 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 def test_arrays_need_no_torch(file: bytes, tmp_path: Path) -> None:
     (tmp_path / "model.packed").write_bytes(file)
     program = (
-        "import sys; from oarseg.compression.unpacking import read_arrays; state = read_arrays(sys.argv[1]); "
+        "import sys; from oarseg.inference.engines.packed.reading import read_arrays; state = read_arrays(sys.argv[1]); "
         "print(len(state), state['head.weight'].dtype, [m for m in ('torch', 'monai', 'scipy') if m in sys.modules])"
     )
     run = [sys.executable, "-c", program, str(tmp_path / "model.packed")]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
+from experiments.peers.anatomynet import AnatomyNet
 from oarseg.compression import hold, kernels, nonzero_masks, release, sparsity, threshold_masks
 from oarseg.errors import ConfigError
-from oarseg.networks import AnatomyNet, UNet3d
+from oarseg.networks import UNet3d
 
 
 def test_kernels_below_go_and_nothing_else(small: UNet3d) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from oarseg.datasets.silver_choice import Verdict
+from experiments.silver.choice import Verdict
+from experiments.silver.report import report
 from oarseg.datasets.silver_list import read_silver
-from oarseg.datasets.silver_report import report
 from oarseg.errors import ConfigError, InputError
 
 

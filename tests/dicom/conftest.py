@@ -11,7 +11,7 @@ import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from oarseg.dicom.save import save_whole
+from oarseg.dicom.write.save import save_whole
 
 CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"
 # Patient mm, LPS: the middle of the scan, and a dense ball 14 mm left, 9 mm in front and 6 mm above of it.

@@ -5,8 +5,8 @@ import pytest
 from matplotlib.path import Path as Polygon
 
 from oarseg.dicom import mask_contours, read_ct
-from oarseg.dicom.contours import plane_contours
-from oarseg.dicom.rtstruct import contour_text
+from oarseg.dicom.write.contours import plane_contours
+from oarseg.dicom.write.rtstruct import contour_text
 from oarseg.errors import GeometryError
 
 

@@ -16,8 +16,9 @@ from pydicom.encaps import encapsulate
 from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, RLELossless
 
-from oarseg.dicom import pixels, read_ct, scan_folder
-from oarseg.dicom.header import Unreadable, read_header
+from oarseg.dicom import read_ct, scan_folder
+from oarseg.dicom.read import pixels
+from oarseg.dicom.read.header import Unreadable, read_header
 from oarseg.errors import InputError
 
 try:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from oarseg.dicom.jpeg import check_stream
+from oarseg.dicom.guards.jpeg import check_stream
 from oarseg.errors import InputError
 
 SIZE = (40, 24)

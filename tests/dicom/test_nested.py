@@ -8,7 +8,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
-from oarseg.dicom.nested import items_of, text_of, value_of
+from oarseg.dicom.guards.nested import items_of, text_of, value_of
 from oarseg.errors import InputError
 
 

@@ -10,9 +10,10 @@ import pytest
 from compressed_series import put_image
 from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless, JPEGExtended12Bit, JPEGLSLossless, RLELossless
 
-from oarseg.dicom import choose_series, pixels, read_ct, scan_folder
-from oarseg.dicom.jpeg2000 import decode, quick_decoder
-from oarseg.dicom.series import read_series
+from oarseg.dicom import choose_series, read_ct, scan_folder
+from oarseg.dicom.guards.jpeg2000 import decode, quick_decoder
+from oarseg.dicom.read import pixels
+from oarseg.dicom.read.series import read_series
 from oarseg.errors import InputError
 
 # Large enough for the resolutions of JPEG 2000.
@@ -129,7 +130,7 @@ def test_jpeg_2000_by_several_threads_is_that_of_pydicom(values, bits, edited) -
 def test_jpeg_2000_that_pillow_reads_otherwise_is_left_to_pydicom(edited, monkeypatch) -> None:
     values = stored(0, 4095)
     folder = edited(compressed(values, 12), shape=SHAPE)
-    monkeypatch.setattr("oarseg.dicom.jpeg2000.decode", lambda header: values[0].astype(np.uint16) + 1)
+    monkeypatch.setattr("oarseg.dicom.guards.jpeg2000.decode", lambda header: values[0].astype(np.uint16) + 1)
     assert quick_decoder(choose_series(scan_folder(folder)).slices) is None
     np.testing.assert_array_equal(read_ct(folder).hu, values - 1024)
 
@@ -187,7 +188,7 @@ def test_what_lossy_compression_makes_too_large_stays_large(edited) -> None:
 def test_jpeg_of_12_bits_needs_a_package(edited, monkeypatch) -> None:
     """Pillow, which pydicom asks for this transfer syntax, decodes 8."""
     pytest.importorskip("pydicom.pixels", reason="of pydicom 3")
-    monkeypatch.setattr("oarseg.dicom.pixels.has_plugin", lambda syntax: False)
+    monkeypatch.setattr("oarseg.dicom.read.pixels.has_plugin", lambda syntax: False)
 
     def change(slices) -> None:
         for item in slices:

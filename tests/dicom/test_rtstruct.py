@@ -9,7 +9,7 @@ import pydicom
 import pytest
 
 import oarseg
-import oarseg.dicom.save as save_module
+import oarseg.dicom.write.save as save_module
 from oarseg.dicom import Roi, read_ct, write_rtstruct
 from oarseg.errors import GeometryError, InputError, OutputError
 

@@ -4,9 +4,9 @@ import shutil
 
 import pytest
 
-import oarseg.dicom.scan as scan_module
+import oarseg.dicom.read.scan as scan_module
 from oarseg.dicom import read_ct, scan_folder
-from oarseg.dicom.save import save_whole
+from oarseg.dicom.write.save import save_whole
 from oarseg.errors import InputError
 
 

@@ -10,7 +10,7 @@ import pydicom
 import pytest
 from pydicom import config
 
-import oarseg.dicom.save as save_module
+import oarseg.dicom.write.save as save_module
 from oarseg.dicom import Segment, read_ct, write_seg
 from oarseg.errors import ConfigError, GeometryError, InputError, OutputError
 from oarseg.sites import load_site
@@ -142,6 +142,6 @@ def test_a_full_disk_keeps_the_old_file(highdicom, volume, tmp_path, monkeypatch
 
 
 def test_says_how_to_get_highdicom(volume, tmp_path, monkeypatch):
-    monkeypatch.setattr("oarseg.dicom.seg.find_spec", lambda name: None)
+    monkeypatch.setattr("oarseg.dicom.write.seg.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"oarseg\[seg\]"):
         write_seg(tmp_path / "seg.dcm", volume, painted(volume), segments("mandible"))

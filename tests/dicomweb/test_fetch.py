@@ -19,7 +19,7 @@ pytest.importorskip("dicomweb_client", reason="needs dicomweb-client: pip instal
 from oarseg.dicom import read_ct
 from oarseg.dicomweb import HttpError, Server, fetched, series_of
 from oarseg.errors import ConfigError, InputError, OarsegError
-from oarseg.inference.read import read_image
+from oarseg.images.read import read_image
 
 
 @pytest.fixture(autouse=True)

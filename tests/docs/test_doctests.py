@@ -11,7 +11,7 @@ import pytest
 
 import oarseg
 
-PACKAGES = ("oarseg", *(f"oarseg.{name}" for name in sorted({*oarseg._SUBPACKAGES, "cli", "demo"})))
+PACKAGES = ("oarseg", *(f"oarseg.{name}" for name in sorted({*oarseg._ROOMS, "cli", "demo"})))
 
 
 def modules(package: str) -> list[str]:

@@ -21,7 +21,7 @@ from oarseg import OarsegError, Pipeline, Result, Segmentation, __version__, seg
 from oarseg.cohort import Options, find_remote_cases, run_cohort, source_of
 from oarseg.dicomweb import NotStored, Server, fetched, find_series, segment_series, store
 from oarseg.errors import GeometryError, InputError
-from oarseg.inference.read import read_image
+from oarseg.images.read import read_image
 
 pipeline = Pipeline(device="cpu", engine="auto", organs=["mandible"])
 result = segment("planning_ct", Path("contours"), formats=["nifti"], pipeline=pipeline, progress=print)

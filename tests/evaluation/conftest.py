@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from oarseg.dicom import CtGrid, Roi, SliceInstance, write_rtstruct
-from oarseg.dicom.header import CT_IMAGE
+from oarseg.dicom.read.header import CT_IMAGE
 from oarseg.sites import load_site
 
 SITE = load_site()

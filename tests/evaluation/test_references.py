@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from oarseg.dicom.read.structure_set import read_names
 from oarseg.errors import ConfigError, GeometryError, InputError
 from oarseg.evaluation.references import (
     Pair,
@@ -18,7 +19,6 @@ from oarseg.evaluation.references import (
     load_pair,
     pair_cases,
 )
-from oarseg.evaluation.rtstruct import read_names
 from oarseg.sites import load_site
 
 SITE = load_site()

@@ -12,11 +12,11 @@ from matplotlib import image as png
 
 from oarseg.evaluation.cases import score_case
 from oarseg.evaluation.figures import write_box_plots
-from oarseg.evaluation.label_maps import LabelMap
-from oarseg.evaluation.preview import AXIAL, CORONAL, SAGITTAL, lps_view
 from oarseg.evaluation.summary import summarize
 from oarseg.evaluation.tables import COVERED, failures, failures_markdown, summary_csv, summary_markdown
 from oarseg.evaluation.worst import IN_PREDICTION, IN_REFERENCE, disagreeing_level, worst_page, worst_rows
+from oarseg.geometry.label_map import LabelMap
+from oarseg.inference.report.preview import AXIAL, CORONAL, SAGITTAL, lps_view
 from oarseg.sites import load_site
 
 SITE = load_site()

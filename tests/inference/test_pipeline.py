@@ -11,8 +11,8 @@ import pytest
 from oarseg.bundles import FOLDER
 from oarseg.errors import ConfigError, WeightsError
 from oarseg.inference import Pipeline
-from oarseg.inference.measure import measure
-from oarseg.inference.plausibility import implausibilities
+from oarseg.inference.report.measure import measure
+from oarseg.inference.report.plausibility import implausibilities
 from oarseg.sites import load_site
 
 SITE = load_site()

@@ -10,9 +10,9 @@ from monai.transforms import Orientation
 from torch import nn
 
 from oarseg.errors import ConfigError
+from oarseg.geometry.volume import Volume
 from oarseg.inference import LocalizerInferer, TwoStageInferer, locate
 from oarseg.inference.engines import numpy_network
-from oarseg.inference.volume import Volume
 from oarseg.networks import TwoStageNet
 from oarseg.sites import load_site
 from oarseg.transforms import image_grid

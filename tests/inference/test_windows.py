@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from oarseg.inference import AutocastInferer, WindowInferer
-from oarseg.inference.engines import half
 from oarseg.networks import UNet3d
+from oarseg.training import autocast as half
 from oarseg.training import mirrored
 
 

@@ -12,7 +12,7 @@ import pytest
 
 pytest.importorskip("pynetdicom", reason="needs pynetdicom: pip install 'oarseg[node]'")
 
-FILE = Path(__file__).resolve().parents[2] / "benchmarks/node_bench.py"
+FILE = Path(__file__).resolve().parents[2] / "experiments/benchmarks/node_bench.py"
 
 
 @pytest.fixture

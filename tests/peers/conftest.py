@@ -17,7 +17,7 @@ import pytest
 import oarseg.demo
 from oarseg.bundles import FOLDER
 from oarseg.bundles.spec import bundle_specs
-from oarseg.dicom.series import read_ct
+from oarseg.dicom.read.series import read_ct
 from oarseg.sites import load_site
 
 LINES = pytest.StashKey[list[str]]()

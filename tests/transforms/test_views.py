@@ -9,9 +9,9 @@ from monai.data import MetaTensor
 from monai.transforms import Orientationd
 
 from oarseg.errors import ConfigError, InputError
+from oarseg.geometry.body import body_slices
 from oarseg.sites import load_site
 from oarseg.transforms import EncodeDrawnd, EncodePartialLabelsd, LocalizerViewd, OrganViewd, RandStaged
-from oarseg.transforms.body import body_slices
 
 SITE = load_site()
 # Slices, rows, columns of an SPL image, mm.

@@ -1,0 +1,120 @@
+"""The measured process: the job of ``oarseg segment``, with one model and one engine.
+
+    python -P -m oarseg.benchmark.child JOB ANSWER
+
+``JOB``: {"ct", "out", "bundle", "engine", "device"}, the engine None for the reference. ``ANSWER``: seconds by step,
+sizes of the networks' passes, what computed, peak memory.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from oarseg.errors import OarsegError
+from oarseg.inference import job as segmenting
+from oarseg.inference.engines import StoredNetworks
+from oarseg.inference.engines.stored import FOLDER as COMPRESSED
+from oarseg.inference.engines.stored import LOCALIZER
+from oarseg.inference.pipeline import Pipeline
+from oarseg.process import peak_memory_mib
+
+
+class Noting(Mapping):
+    """A pipeline's networks, which note the sizes (D, H, W) of what they are asked, by network.
+
+    ``cpu``: processor seconds of all passes, a network's first one with its compilation. ``wall``: seconds by network.
+    """
+
+    def __init__(self, networks: Mapping[str, Any]) -> None:
+        self.networks, self.passes, self.cpu = networks, {name: [] for name in networks}, 0.0
+        self.wall = dict.fromkeys(networks, 0.0)
+
+    def __getitem__(self, name: str) -> Any:
+        network = self.networks[name]
+
+        def run(image: np.ndarray) -> np.ndarray:
+            self.passes[name].append(list(image.shape[2:]))
+            cpu, wall = time.process_time(), time.perf_counter()
+            try:
+                return network(image)
+            finally:
+                self.cpu += time.process_time() - cpu
+                self.wall[name] += time.perf_counter() - wall
+
+        return run
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.networks)
+
+    def __len__(self) -> int:
+        return len(self.networks)
+
+    def release(self, name: str) -> None:
+        """As the engine's own, where it has one."""
+        getattr(self.networks, "release", lambda _: None)(name)
+
+
+def measured(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Segment ``job["ct"]`` into ``job["out"]`` and tell what it took. Raises an OarsegError."""
+    made: list[Pipeline] = []
+
+    def load(bundle: str, device: str, organs: list[str] | None, engine: str) -> Pipeline:
+        if job["engine"] is None:
+            from oarseg.benchmark.plain import PlainTorch
+
+            pipeline = Pipeline(bundle, device, organs, PlainTorch())
+        else:
+            pipeline = Pipeline(bundle, device, organs, engine)
+        pipeline.networks = Noting(pipeline.networks)
+        made.append(pipeline)
+        return pipeline
+
+    # The command's own steps, but for the reference's engine, which no user is offered.
+    segmenting.load_pipeline = load
+    done = segmenting.segment(
+        job["ct"], job["out"], device=job["device"], engine=job["engine"] or "torch:fp32", bundle=job["bundle"],
+        formats=["nifti"],
+    )  # fmt: skip
+    pipeline = made[0]
+    compressed = isinstance(pipeline.engine, StoredNetworks)
+    return {
+        "seconds": done.report["seconds"]
+        | {"passes_cpu": pipeline.networks.cpu, "localizer_passes": pipeline.networks.wall[LOCALIZER]},
+        "passes": pipeline.networks.passes,
+        "computed": f"{pipeline.engine.name} {pipeline.engine.precision}",
+        "compressed": compressed,
+        "model_bytes": model_bytes(pipeline, compressed),
+        "organs": pipeline.site.values,
+        "input": {key: done.report["input"][key] for key in ("kind", "size_voxels", "spacing_mm")},
+        "device": done.report["device"],
+        "peak_memory_mib": peak_memory_mib(),
+    }
+
+
+def model_bytes(pipeline: Pipeline, compressed: bool) -> int:
+    """Bytes of the weight files that this run needs."""
+    if not compressed:
+        return pipeline.bundle.weight_file.stat().st_size
+    return sum(path.stat().st_size for path in (pipeline.bundle_root / COMPRESSED).iterdir() if path.is_file())
+
+
+def main(argv: list[str] | None = None) -> int:
+    job, answer = (Path(path) for path in argv or sys.argv[1:])
+    try:
+        told = measured(json.loads(job.read_text(encoding="utf-8")))
+    except OarsegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    answer.write_text(json.dumps(told), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

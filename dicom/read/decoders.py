@@ -1,0 +1,44 @@
+"""Which compressed images can be decoded here, and what to install where they cannot."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+import pydicom.config
+from pydicom.uid import UID
+
+from oarseg.dicom.guards import jpeg, jpeg2000
+
+# What decodes a transfer syntax, for pip; the last one does the work.
+PACKAGES = (
+    dict.fromkeys(jpeg.SYNTAXES, ("pylibjpeg", "pylibjpeg-libjpeg"))
+    | dict.fromkeys(jpeg.LS, ("pyjpegls",))
+    | dict.fromkeys(jpeg2000.SYNTAXES, ("pylibjpeg", "pylibjpeg-openjpeg"))
+)
+
+
+def has_decoder(syntax: str) -> bool:
+    """Whether images of a compressed transfer syntax (its UID) can be decoded."""
+    try:
+        from pydicom.pixels import get_decoder
+    except ImportError:  # pydicom 2, whose handler by pylibjpeg is there without pylibjpeg's plugins, too
+        found = [one for one in pydicom.config.pixel_data_handlers if one.supports_transfer_syntax(UID(syntax))]
+        return any(one.is_available() and ("pylibjpeg" not in one.__name__ or has_plugin(syntax)) for one in found)
+    try:
+        return bool(get_decoder(UID(syntax)).is_available)
+    except NotImplementedError:
+        return False
+
+
+def has_plugin(syntax: str) -> bool:
+    """Whether the package that is named for a transfer syntax is installed."""
+    try:
+        return syntax in PACKAGES and bool(version(PACKAGES[syntax][-1]))
+    except PackageNotFoundError:
+        return False
+
+
+def no_decoder(syntax: str) -> str:
+    """What to tell a user who has none, and to advise."""
+    install = f"install one (pip install {' '.join(PACKAGES[syntax])}) or " if syntax in PACKAGES else ""
+    return f"no decoder for transfer syntax {UID(syntax).name} ({syntax}); {install}export the CT uncompressed"

@@ -1,0 +1,211 @@
+"""What a folder holds: its CT series, and notes on all that is not a CT slice. Headers only."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from oarseg.dicom.read.header import DICOMDIR, ENHANCED_CT, Header, Unreadable, read_header
+from oarseg.errors import InputError
+
+# A folder beyond these bounds is an archive or a wrong path, not a patient.
+MAX_FILES = 20_000
+MAX_DEPTH = 6
+# Fewer slices make no volume: spacing cannot be checked.
+MIN_SLICES = 3
+_NAMED = 4
+
+
+@dataclass(frozen=True)
+class FoundSeries:
+    """One CT series. ``slices``: headers in file order, localizers and repeated copies taken out.
+
+    ``patient``: A, B, ... by order of appearance, so that a folder with two patients can be told without naming them.
+    """
+
+    uid: str
+    number: str
+    description: str
+    patient: str
+    slices: tuple[Header, ...]
+
+    @property
+    def count(self) -> int:
+        """Number of slices."""
+        return len(self.slices)
+
+    @property
+    def size(self) -> str:
+        """Rows x columns of the first slice, as text."""
+        return f"{self.slices[0].text('Rows', '?')} x {self.slices[0].text('Columns', '?')}"
+
+    @property
+    def thickness(self) -> str:
+        """SliceThickness of the first slice in mm, as text."""
+        return self.slices[0].text("SliceThickness", "?")
+
+    def line(self) -> str:
+        """One line for a list: number, description, slices, size, thickness, UID. No patient data."""
+        described = f"'{self.description}'" if self.description else "no description"
+        return (
+            f"series {self.number or '-'} ({described}): {self.count} slices of {self.size}, "
+            f"{self.thickness} mm thick, UID {self.uid}"
+        )
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Result of ``scan_folder``.
+
+    ``series``: CT series, by number. ``notes``: what was ignored and why. ``damaged``: files that may be CT
+    slices but cannot be read. ``others``: UID -> what it is, for series that are no classic CT, so that asking for one
+    gets an answer.
+    """
+
+    folder: Path
+    series: tuple[FoundSeries, ...]
+    notes: tuple[str, ...]
+    damaged: tuple[Unreadable, ...]
+    others: dict[str, str]
+
+
+def scan_folder(folder: str | Path) -> Scan:
+    """Read the headers of all files below ``folder`` and group the CT slices into series.
+
+    Hidden files are passed over, linked folders are not entered. Raises InputError where the folder is missing, not a
+    folder, empty, or beyond ``MAX_FILES``.
+    """
+    root = Path(folder)
+    if not root.exists():
+        raise InputError(f"folder {root} does not exist; give the folder that holds the CT slices")
+    if not root.is_dir():
+        raise InputError(f"{root} is a file; give the folder that holds the CT slices")
+    read = [read_header(path) for path in _files(root)]
+    if not read:
+        raise InputError(f"folder {root} holds no files (searched {MAX_DEPTH} levels deep); give the CT folder")
+    headers = [h for h in read if isinstance(h, Header)]
+    unreadable = [u for u in read if isinstance(u, Unreadable)]
+    slices, notes, others = _separate(headers)
+    series, copies = _group(slices)
+    if copies:
+        notes.append(f"{_list(copies)}: a copy of a slice that is already there, ignored")
+    notes += _patient_notes(headers, series)
+    notes += _unreadable_notes(unreadable)
+    return Scan(root, tuple(series), tuple(notes), tuple(u for u in unreadable if u.suspect), others)
+
+
+def _files(root: Path) -> Iterator[Path]:
+    count = 0
+    for place, folders, names in os.walk(root, onerror=_refuse):
+        depth = len(Path(place).relative_to(root).parts)
+        folders[:] = sorted(f for f in folders if not f.startswith(".")) if depth < MAX_DEPTH else []
+        for name in sorted(names):
+            path = Path(place) / name
+            if name.startswith(".") or not path.is_file():
+                continue
+            count += 1
+            if count > MAX_FILES:
+                raise InputError(f"folder {root} holds more than {MAX_FILES} files; give one patient's CT folder")
+            yield path
+
+
+def _refuse(error: OSError) -> None:
+    raise InputError(f"folder {error.filename} cannot be read ({error.strerror}); check its permissions") from error
+
+
+def _separate(headers: Sequence[Header]) -> tuple[list[Header], list[str], dict[str, str]]:
+    """CT slices; notes on the rest; and what the other series are."""
+    slices: list[Header] = []
+    kinds: Counter[str] = Counter()
+    others: dict[str, str] = {}
+    for header in headers:
+        kind = _kind(header)
+        if kind == "CT slice":
+            slices.append(header)
+            continue
+        kinds[kind] += 1
+        uid = header.text("SeriesInstanceUID")
+        if uid:
+            others.setdefault(uid, kind)
+    return slices, [f"{count} file(s) ignored: {kind}" for kind, count in sorted(kinds.items())], others
+
+
+def _kind(header: Header) -> str:
+    sop_class = header.text("SOPClassUID")
+    if str(header.dataset.file_meta.get("MediaStorageSOPClassUID", "")) == DICOMDIR:
+        return "DICOMDIR"
+    if sop_class in ENHANCED_CT:
+        return "enhanced multi-frame CT (convert it to classic CT, one slice a file)"
+    if header.is_ct:
+        return "CT localizer (scout) image" if header.is_localizer else "CT slice"
+    modality = header.text("Modality", "unknown")
+    if modality == "CT":
+        return "CT object that is no CT image (secondary capture, report)"
+    return f"{modality} object"
+
+
+def _group(slices: Sequence[Header]) -> tuple[list[FoundSeries], list[str]]:
+    """Series by UID, each without repeated copies of one SOP instance; and the names of the copies."""
+    by_uid: dict[str, dict[str, Header]] = defaultdict(dict)
+    copies: list[str] = []
+    for header in slices:
+        group = by_uid[header.text("SeriesInstanceUID")]
+        instance = header.text("SOPInstanceUID") or f"no UID: {header.path}"
+        if instance in group and _same_slice(group[instance], header):
+            copies.append(header.path.name)
+            # Of two copies the longer one is kept: the other may have been cut short.
+            if header.bytes_left > group[instance].bytes_left:
+                group[instance] = header
+        else:
+            group[instance if instance not in group else f"{instance} {header.path}"] = header
+    patients: dict[str, str] = {}
+    found = [_found(uid, tuple(group.values()), patients) for uid, group in by_uid.items()]
+    return sorted(found, key=lambda s: (_as_int(s.number), s.uid)), copies
+
+
+def _same_slice(a: Header, b: Header) -> bool:
+    return a.dataset.get("ImagePositionPatient") == b.dataset.get("ImagePositionPatient")
+
+
+def _found(uid: str, slices: tuple[Header, ...], patients: dict[str, str]) -> FoundSeries:
+    first = slices[0]
+    letter = patients.setdefault(patient_key(first), chr(ord("A") + min(len(patients), 25)))
+    return FoundSeries(uid, first.text("SeriesNumber"), first.text("SeriesDescription"), letter, slices)
+
+
+def patient_key(header: Header) -> str:
+    """Tells patients apart in memory; must never be shown."""
+    return header.text("PatientID") or header.text("PatientName")
+
+
+def _as_int(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:  # no number, or one of thousands of digits
+        return 0
+
+
+def _patient_notes(headers: Sequence[Header], series: Sequence[FoundSeries]) -> list[str]:
+    notes = []
+    known = {patient_key(h) for s in series for h in s.slices}
+    foreign = [h.path.name for h in headers if h.text("Modality") == "RTSTRUCT" and patient_key(h) not in known]
+    if known and foreign:
+        notes.append(f"{_list(foreign)}: RTSTRUCT of another patient than the CT")
+    if len(known) > 1:
+        notes.append(f"the folder holds CT slices of {len(known)} patients")
+    return notes
+
+
+def _unreadable_notes(unreadable: Sequence[Unreadable]) -> list[str]:
+    reasons: dict[str, list[str]] = defaultdict(list)
+    for item in unreadable:
+        reasons[item.reason].append(item.path.name)
+    return [f"{_list(names)}: {reason}, ignored" for reason, names in sorted(reasons.items())]
+
+
+def _list(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more

@@ -1,0 +1,269 @@
+"""DICOM RT Structure Sets as label maps: ROI names to organs, contours to voxels of a given grid.
+
+A name is an organ's if it is its TG-263 name, letter by letter, or if the user's own map says so. Nothing is guessed:
+"Parotid-Left" may be anybody's left. What matched nothing is reported.
+
+A voxel is inside where its centre is (even-odd rule); contours of one ROI on one slice are combined by exclusive or, so
+that an inner contour is a hole whether it is keyholed or drawn on its own (DICOM PS3.3 C.8.8.6.3).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from matplotlib.path import Path as Polygon
+from pydicom.dataset import Dataset
+
+from oarseg.dicom.guards.deflated import MOST_INFLATED, inflates_beyond
+from oarseg.dicom.guards.nested import items_of, text_of, value_of
+from oarseg.dicom.write.rtstruct import RTSTRUCT_CLASS
+from oarseg.errors import ConfigError, GeometryError, InputError
+from oarseg.geometry.label_map import LabelMap
+from oarseg.sites import Site
+
+CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+ROIS, CONTOURS = "StructureSetROISequence", "ROIContourSequence"
+MAX_BYTES = 1 << 30
+# How far a contour may lie off a slice of the grid, in slices: beyond it, it was drawn on other slices.
+OFF_SLICE = 0.2
+# Vertices are rounded to this many decimals of a voxel: a file gives them to 0.001 mm or so, and what was meant to lie
+# on one row of voxel centres must do so, or a keyhole's channel opens.
+DECIMALS = 2
+# Centres are tested this far beside themselves, in voxels. A keyhole's channel, there and back, runs through centres,
+# and a point on a line is neither inside nor outside of it.
+ASIDE = (0.0031, 0.0017)
+_SHOWN = 12
+
+
+@dataclass(frozen=True, eq=False)
+class Structures:
+    """``label_map``: of the ROIs that are organs. ``organs``: their keys. ``notes``: what was left out, and why."""
+
+    label_map: LabelMap
+    organs: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def read_names(path: Path | None, site: Site) -> dict[str, str]:
+    """Organ keys by ROI name: the TG-263 names and those of a JSON file such as {"Parotid-Left": "parotid_left"}.
+
+    Raises InputError or ConfigError where the file is missing, no such map, or names an unknown organ.
+    """
+    names = {organ.name: organ.key for organ in site.organs}
+    if path is None:
+        return names
+    try:
+        own = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"no map of ROI names at {path} ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is no JSON ({error}); expected {{ROI name: organ key}}") from error
+    if not isinstance(own, dict) or not all(isinstance(key, str) for key in own.values()):
+        raise ConfigError(f'{path} must be a JSON object of names, such as {{"Parotid-Left": "parotid_left"}}')
+    for key in own.values():
+        site.organ(key)
+    return names | own
+
+
+def read_rtstruct(
+    path: Path, grid: LabelMap, site: Site, names: Mapping[str, str], may_lack_all: bool = False
+) -> Structures:
+    """Draw the organs of an RTSTRUCT on the voxels of ``grid``; ``names``: organ key by ROI name.
+
+    Where two organs overlap, the smaller has the voxel, and a note says so. ``may_lack_all``: one without any organ is
+    an empty label map and a note, as of a prediction that found nothing. Raises InputError (no RTSTRUCT, damaged),
+    ConfigError (no ROI is an organ, two ROIs are one organ) or GeometryError (contours off the grid's slices).
+    """
+    dataset = load_structure_set(path)
+    chosen, notes = organ_contours(dataset, names, path.name)
+    if not chosen:
+        rois = _listed(roi_names(dataset, path.name))
+        if not may_lack_all:
+            raise ConfigError(f"{path.name}: no ROI is an organ: {rois or 'there is none'}; map them by --names")
+        notes.append(f"{path.name}: no organ in it; all that the reference labels counts as missed")
+    masks = {}
+    for key, contours in chosen.items():
+        where = f"{path.name}, {site.organ(key).name}"
+        mask, told = draw(contours, grid, where)
+        notes += told
+        if mask.any():
+            masks[key] = mask
+        else:
+            notes.append(f"{where}: contours that hold no voxel's centre, left out")
+    label = np.zeros(grid.label.shape, dtype=np.uint8)
+    for key in sorted(masks, key=lambda k: -int(masks[k].sum())):
+        taken = int(np.count_nonzero(label[masks[key]]))
+        if taken:
+            notes.append(f"{path.name}: {site.organ(key).name} overlaps larger organs in {taken} voxels and keeps them")
+        label[masks[key]] = site.values[key]
+    return Structures(LabelMap(label, grid.affine), tuple(masks), tuple(notes))
+
+
+def is_rtstruct(path: Path) -> bool:
+    """Whether a file is an RTSTRUCT, by its header."""
+    try:
+        with path.open("rb") as file:
+            if inflates_beyond(file):
+                return False
+            head = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+        return str(head.get("SOPClassUID", "")) == RTSTRUCT_CLASS
+    except Exception:  # noqa: BLE001 - pydicom raises nearly anything on what is no DICOM
+        return False
+
+
+def load_structure_set(path: Path) -> Dataset:
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path.name} is larger than {MAX_BYTES >> 20} MiB, so no RTSTRUCT of one patient")
+        with path.open("rb") as file:
+            if inflates_beyond(file):
+                raise InputError(f"{path.name} is deflated, of more than {MOST_INFLATED >> 20} MiB; export it plainly")
+            dataset = pydicom.dcmread(file)
+        if str(dataset.get("SOPClassUID", "")) != RTSTRUCT_CLASS:
+            raise InputError(f"{path.name} is DICOM, but no RTSTRUCT; give the structure set")
+        for keyword in (ROIS, CONTOURS):
+            dataset[keyword]
+            items_of(dataset, keyword, path.name)
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror or error}); give an RTSTRUCT") from error
+    except Exception as error:  # noqa: BLE001 - pydicom raises nearly anything on damaged files
+        raise InputError(f"{path.name} is no whole RTSTRUCT ({type(error).__name__}); export it again") from error
+    return dataset
+
+
+def organ_contours(
+    dataset: Dataset, names: Mapping[str, str], file: str
+) -> tuple[dict[str, list[np.ndarray]], list[str]]:
+    """Contours (n, 3) LPS mm by organ key, and notes on the ROIs that are left out."""
+    rois = _numbered(zip(_numbers(dataset, ROIS, "ROINumber", file), roi_names(dataset, file), strict=True), file)
+    drawn = _numbered(
+        zip(_numbers(dataset, CONTOURS, "ReferencedROINumber", file), items_of(dataset, CONTOURS, file), strict=True),
+        file,
+    )
+    unknown = [name for name in rois.values() if name not in names]
+    notes = [f"{file}: not in the organ table, left out: {_listed(unknown)} (see --names)"] if unknown else []
+    chosen: dict[str, list[np.ndarray]] = {}
+    for number, name in rois.items():
+        if name not in names:
+            continue
+        if names[name] in chosen:
+            raise ConfigError(f"{file}: two ROIs are {names[name]}, the second is {name!r}; expected each organ once")
+        where = f"{file}, {name}"
+        contours = items_of(drawn[number], "ContourSequence", where) if number in drawn else []
+        closed = [c for c in contours if text_of(c, "ContourGeometricType", where) in CLOSED]
+        if points := [p for p in (_points(c, where) for c in closed) if len(p)]:
+            chosen[names[name]] = points
+        else:
+            notes.append(f"{file}: {name} has no closed contour, left out")
+    return chosen, notes
+
+
+def roi_names(dataset: Dataset, file: str) -> list[str]:
+    """The name of each ROI, in order; "" where it has none. Raises InputError."""
+    return [text_of(roi, "ROIName", file) for roi in items_of(dataset, ROIS, file)]
+
+
+def _numbers(dataset: Dataset, sequence: str, keyword: str, file: str) -> list[int | None]:
+    """An ROI number of each item. Raises InputError where one is no whole number."""
+    values = [value_of(item, keyword, file) for item in items_of(dataset, sequence, file)]
+    if wrong := [v for v in values if not isinstance(v, int | None)]:
+        raise InputError(f"{file}: {keyword} is {str(wrong[0])[:40]!r}, expected a whole number; export it again")
+    return values
+
+
+def _numbered(rows: Iterable[tuple[int | None, Any]], file: str) -> dict[int, Any]:
+    """What belongs to each ROI number. Raises InputError where a number is missing or stands twice."""
+    found: dict[int, Any] = {}
+    for number, value in rows:
+        if number is None or number in found:
+            what = "an ROI has no number" if number is None else f"ROI number {number} stands twice"
+            raise InputError(f"{file}: {what}, so whose contours are meant is not certain; export it again")
+        found[number] = value
+    return found
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(repr(n) for n in names[:_SHOWN])
+    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
+
+
+def _points(contour: Dataset, where: str) -> np.ndarray:
+    """Shape (n, 3), LPS mm. Raises InputError."""
+    values = value_of(contour, "ContourData", where)
+    try:
+        if isinstance(values, str | bytes):
+            raise TypeError("one value")
+        points = np.array([float(v) for v in values or ()], dtype=float).reshape(-1, 3)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise InputError(f"{where}: ContourData is not three numbers a point; export it again") from error
+    if not np.isfinite(points).all():
+        raise InputError(f"{where}: ContourData holds NaN or infinity; export it again")
+    return points
+
+
+def draw(contours: list[np.ndarray], grid: LabelMap, where: str) -> tuple[np.ndarray, list[str]]:
+    """Mask (i, j, k) of one ROI's closed contours, each (n, 3) LPS mm, on the voxels of ``grid``, and notes.
+
+    A contour that stands twice counts once: by exclusive or the organ would vanish. Raises GeometryError where a
+    contour does not lie in one plane of voxels, lies between two or off the grid, or where most slices between the
+    contours have none (they were drawn on thicker slices).
+    """
+    different = list({points.tobytes(): points for points in contours}.values())
+    twice = len(contours) - len(different)
+    notes = [f"{where}: {twice} contours stand twice and count once"] if twice else []
+    inverse = np.linalg.inv(np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine)
+    index = [points @ inverse[:3, :3].T + inverse[:3, 3] for points in different]
+    low, high = (np.array([f(points, axis=0) for points in index]) for f in (np.min, np.max))
+    # An edge may run half a voxel beyond the last centre.
+    if not ((low > -1).all() and (high < grid.label.shape).all()):
+        raise GeometryError(f"{where}: a contour leaves the grid's voxels; give the grid of the CT it was drawn on")
+    # The axis across which every contour is flat.
+    thickness = np.max([np.ptp(points, axis=0) for points in index], axis=0)
+    axis = int(np.argmin(thickness))
+    if thickness[axis] > OFF_SLICE:
+        raise GeometryError(f"{where}: contours lie oblique to the voxels; give the grid of the CT they were drawn on")
+    mask = np.zeros(grid.label.shape, dtype=bool)
+    planes = np.moveaxis(mask, axis, 0)
+    levels = set()
+    for points in index:
+        height = float(points[:, axis].mean())
+        level = round(height)
+        if abs(height - level) > OFF_SLICE or not 0 <= level < len(planes):
+            raise GeometryError(
+                f"{where}: a contour lies on slice {height:.2f} of 0 to {len(planes) - 1}; give the grid of the CT "
+                "that it was drawn on"
+            )
+        levels.add(level)
+        _fill(planes[level], np.delete(points, axis, axis=1).round(DECIMALS))
+    return mask, notes + _gaps(levels, where)
+
+
+def _gaps(levels: set[int], where: str) -> list[str]:
+    """A note on slices without a contour between others; GeometryError where most have none."""
+    steps = np.diff(sorted(levels))
+    if len(steps) > 2 and np.median(steps) > 1:
+        raise GeometryError(
+            f"{where}: contours lie {np.median(steps):g} slices apart; give the grid of the CT that they were drawn "
+            "on, or interpolate them where they were drawn"
+        )
+    lacking = int((steps - 1).sum())
+    return [f"{where}: {lacking} slice(s) between its contours have none"] if lacking else []
+
+
+def _fill(plane: np.ndarray, vertices: np.ndarray) -> None:
+    """Turn over the pixels of ``plane`` (a, b) whose centre lies within a polygon (n, 2) of pixel indices."""
+    low = np.clip(np.ceil(vertices.min(axis=0)), 0, plane.shape).astype(int)
+    high = np.clip(np.floor(vertices.max(axis=0)) + 1, 0, plane.shape).astype(int)
+    if len(vertices) < 3 or (high <= low).any():
+        return
+    centres = np.stack(np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high, strict=True)), indexing="ij"), axis=-1)
+    inside = Polygon(vertices).contains_points(centres.reshape(-1, 2) + ASIDE).reshape(centres.shape[:2])
+    plane[low[0] : high[0], low[1] : high[1]] ^= inside

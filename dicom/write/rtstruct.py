@@ -1,0 +1,267 @@
+"""Masks -> a DICOM RT Structure Set that refers to the CT series slice by slice.
+
+Follows the RT Structure Set IOD (DICOM PS3.3 A.19): patient, study, frame of reference and character set are those of
+the CT; series, equipment and instance are new.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from pydicom.dataelem import RawDataElement
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.sequence import Sequence
+from pydicom.tag import Tag
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
+
+from oarseg import __version__
+from oarseg.dicom.read.header import REFERENCE_TAGS
+from oarseg.dicom.read.series import CtGrid, SliceInstance
+from oarseg.dicom.write.contours import Contour, Index, mask_contours
+from oarseg.dicom.write.save import save_whole
+from oarseg.errors import GeometryError, InputError, OutputError
+
+RTSTRUCT_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
+# Retired study class: still what planning systems write and expect in RTReferencedStudySequence.
+STUDY_CLASS = "1.2.840.10008.3.1.2.3.1"
+MANUFACTURER = "oarseg"
+LABEL = "oarseg"
+DISCLAIMER = "research use only, not a medical device"
+ROI_TYPE = "ORGAN"
+SERIES_NUMBER = 900
+SHORT, LONG = 16, 64
+EXPLICIT_VR_BYTES = 65534
+CONTOUR_DATA = Tag(0x3006, 0x0050)
+_OF_THE_SERIES = ("SeriesInstanceUID", "SeriesNumber", "SeriesDescription")
+# Required by the standard, though possibly empty.
+_TYPE_2 = (
+    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
+    "AccessionNumber", "ReferringPhysicianName", "OperatorsName", "PositionReferenceIndicator",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Roi:
+    """One organ to write.
+
+    ``name``: TG-263. ``color``: red, green, blue, 0 to 255. ``mask``: (slices, rows, columns), non-zero inside, of the
+    whole CT, or of a part of it that begins at the index ``start``.
+    """
+
+    name: str
+    color: tuple[int, int, int]
+    mask: np.ndarray
+    description: str = ""
+    start: Index | None = None
+
+
+class _Drawn(NamedTuple):
+    """A contour as it is written."""
+
+    slice_index: int
+    points: int
+    text: bytes
+
+
+@dataclass(frozen=True)
+class StructureSet:
+    """What was written. ``left_out``: names of ROIs that had no contour."""
+
+    path: Path
+    sop_instance_uid: str
+    series_uid: str
+    written: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+def write_rtstruct(
+    path: str | Path,
+    grid: CtGrid,
+    rois: Iterable[Roi],
+    label: str = LABEL,
+    series_description: str = "",
+    series_number: int = SERIES_NUMBER,
+) -> StructureSet:
+    """Write one RTSTRUCT file.
+
+    ``grid``: of the CT that the masks belong to (a CtVolume is one). ``rois``: consumed one at a time, so a generator
+    keeps one mask in memory. ``label``: StructureSetLabel, at most 16 characters. ``series_description``: put before
+    the statement that this is for research.
+
+    Raises GeometryError (the CT has no FrameOfReferenceUID, which is never invented; a mask of another shape),
+    InputError (a name or colour that cannot be written, a name twice) or OutputError (every ROI is empty; the file
+    cannot be written, in which case nothing is left behind).
+    """
+    if not grid.frame_of_reference_uid:
+        raise GeometryError(
+            "the CT has no FrameOfReferenceUID, so contours cannot be tied to it; export the CT again with it "
+            "(one is not invented: the planning system could not match it)"
+        )
+    kept, left_out = _contoured(rois, grid)
+    if not kept:
+        raise OutputError(f"no RTSTRUCT written: all ROIs are empty ({', '.join(left_out) or 'none given'})")
+    dataset = _structure_set(grid, label)
+    dataset.SeriesDescription = described(series_description.strip())
+    dataset.SeriesNumber = series_number
+    dataset.file_meta.TransferSyntaxUID = _transfer_syntax(kept)
+    dataset.StructureSetROISequence = Sequence()
+    dataset.ROIContourSequence = Sequence()
+    dataset.RTROIObservationsSequence = Sequence()
+    for number, (roi, contours) in enumerate(kept, 1):
+        _add_roi(dataset, number, roi, contours, grid)
+    save_whole(dataset, Path(path))
+    names = tuple(roi.name for roi, _ in kept)
+    return StructureSet(Path(path), dataset.SOPInstanceUID, dataset.SeriesInstanceUID, names, tuple(left_out))
+
+
+def described(text: str) -> str:
+    """The series description; a text too long to stand before the statement gives way to it."""
+    full = f"{text or MANUFACTURER}: {DISCLAIMER}"
+    return full if len(full) <= LONG else f"{MANUFACTURER}: {DISCLAIMER}"
+
+
+def _contoured(rois: Iterable[Roi], grid: CtGrid) -> tuple[list[tuple[Roi, list[_Drawn]]], list[str]]:
+    kept: list[tuple[Roi, list[_Drawn]]] = []
+    left_out: list[str] = []
+    seen: set[str] = set()
+    for roi in rois:
+        _check_roi(roi, seen)
+        contours = mask_contours(roi.mask, grid, roi.start)
+        if contours:
+            # The mask is let go here: only the contours are needed on.
+            drawn = [_Drawn(c.slice_index, len(c.points), contour_text(c)) for c in contours]
+            kept.append((Roi(roi.name, roi.color, np.empty(0), roi.description), drawn))
+        else:
+            left_out.append(roi.name)
+    return kept, left_out
+
+
+def _check_roi(roi: Roi, seen: set[str]) -> None:
+    name = roi.name
+    if not name.strip() or len(name) > LONG or "\\" in name or not name.isascii() or not name.isprintable():
+        raise InputError(f"ROI name {name!r}: expected 1 to {LONG} printable ASCII characters without backslash")
+    if name in seen:
+        raise InputError(f"ROI name {name!r} is given twice; expected each organ once")
+    if len(roi.color) != 3 or not all(0 <= int(c) <= 255 for c in roi.color):
+        raise InputError(f"ROI {name!r}: colour {roi.color}, expected three numbers from 0 to 255")
+    seen.add(name)
+
+
+def copy_study(dataset: Dataset, grid: CtGrid) -> None:
+    """Give ``dataset`` patient, study and frame of reference as the CT has them, odd values too."""
+    for keyword in REFERENCE_TAGS:
+        if keyword in grid.header and keyword not in _OF_THE_SERIES:
+            dataset.add(grid.header[keyword])
+
+
+def _structure_set(grid: CtGrid, label: str) -> Dataset:
+    now = datetime.now()
+    date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
+    dataset = Dataset()
+    for keyword in _TYPE_2:
+        setattr(dataset, keyword, "")
+    copy_study(dataset, grid)
+    dataset.SOPClassUID = RTSTRUCT_CLASS
+    dataset.SOPInstanceUID = generate_uid()
+    dataset.SeriesInstanceUID = generate_uid()
+    dataset.Modality = "RTSTRUCT"
+    dataset.InstanceNumber = 1
+    dataset.Manufacturer = dataset.ManufacturerModelName = MANUFACTURER
+    dataset.SoftwareVersions = __version__
+    dataset.InstanceCreationDate = dataset.SeriesDate = dataset.StructureSetDate = date
+    dataset.InstanceCreationTime = dataset.SeriesTime = dataset.StructureSetTime = time
+    dataset.StructureSetLabel = label[:SHORT]
+    dataset.StructureSetDescription = f"Contoured automatically by {MANUFACTURER} {__version__}: {DISCLAIMER}"
+    dataset.ApprovalStatus = "UNAPPROVED"
+    dataset.ReferencedFrameOfReferenceSequence = Sequence([_frame(grid)])
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.MediaStorageSOPClassUID = RTSTRUCT_CLASS
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return dataset
+
+
+def _frame(grid: CtGrid) -> Dataset:
+    """Frame of reference -> study -> series -> all slices of the CT, whether contoured or not."""
+    series = Dataset()
+    series.SeriesInstanceUID = grid.series_uid
+    series.ContourImageSequence = Sequence(_image(i) for i in grid.instances)
+    study = Dataset()
+    study.ReferencedSOPClassUID = STUDY_CLASS
+    study.ReferencedSOPInstanceUID = grid.header.StudyInstanceUID
+    study.RTReferencedSeriesSequence = Sequence([series])
+    frame = Dataset()
+    frame.FrameOfReferenceUID = grid.frame_of_reference_uid
+    frame.RTReferencedStudySequence = Sequence([study])
+    return frame
+
+
+def _image(instance: SliceInstance) -> Dataset:
+    image = Dataset()
+    image.ReferencedSOPClassUID = instance.sop_class_uid
+    image.ReferencedSOPInstanceUID = instance.sop_instance_uid
+    return image
+
+
+def _add_roi(dataset: Dataset, number: int, roi: Roi, contours: list[_Drawn], grid: CtGrid) -> None:
+    structure = Dataset()
+    structure.ROINumber = number
+    structure.ReferencedFrameOfReferenceUID = grid.frame_of_reference_uid
+    structure.ROIName = roi.name
+    if roi.description:
+        structure.ROIDescription = roi.description[:1024]
+    structure.ROIGenerationAlgorithm = "AUTOMATIC"
+    structure.ROIGenerationDescription = f"{MANUFACTURER} {__version__}"
+    dataset.StructureSetROISequence.append(structure)
+
+    drawn = Dataset()
+    drawn.ROIDisplayColor = [int(c) for c in roi.color]
+    syntax = dataset.file_meta.TransferSyntaxUID
+    drawn.ContourSequence = Sequence(_contour(i, c, grid, syntax) for i, c in enumerate(contours, 1))
+    drawn.ReferencedROINumber = number
+    dataset.ROIContourSequence.append(drawn)
+
+    observation = Dataset()
+    observation.ObservationNumber = number
+    observation.ReferencedROINumber = number
+    observation.ROIObservationLabel = roi.name[:SHORT]
+    observation.RTROIInterpretedType = ROI_TYPE
+    observation.ROIInterpreter = ""
+    dataset.RTROIObservationsSequence.append(observation)
+
+
+def _contour(number: int, contour: _Drawn, grid: CtGrid, syntax: UID) -> Dataset:
+    item = Dataset()
+    if hasattr(item, "set_original_encoding"):
+        # Else pydicom 3 takes what is encoded already for encoded in another way, and decodes and encodes it again.
+        item.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian, None)
+    item.ContourNumber = number
+    item.ContourImageSequence = Sequence([_image(grid.instances[contour.slice_index])])
+    item.ContourGeometricType = "CLOSED_PLANAR"
+    item.NumberOfContourPoints, text = contour.points, contour.text
+    # As encoded bytes: pydicom checks each number of a list in turn, which takes longer than finding the contours.
+    item[CONTOUR_DATA] = RawDataElement(CONTOUR_DATA, "DS", len(text), text, 0, False, True)
+    return item
+
+
+def contour_text(contour: Contour) -> bytes:
+    """The points as a DS value of even length: x, y, z of each in turn, parted by backslashes.
+
+    A float rounded to ``DECIMALS`` prints in its shortest exact form, without exponent and within 16 characters.
+    """
+    text = "\\".join(map(repr, contour.points.ravel().tolist())).encode("ascii")
+    return text + b" " * (len(text) % 2)
+
+
+def _transfer_syntax(kept: list[tuple[Roi, list[_Drawn]]]) -> UID:
+    """Explicit VR, unless a contour is longer than explicit VR can count.
+
+    Its DS length has 16 bits. What is longer would have to be written as VR UN, which planning systems do not take for
+    a contour; implicit VR has 32 bits.
+    """
+    longest = max(len(c.text) for _, contours in kept for c in contours)
+    return ExplicitVRLittleEndian if longest <= EXPLICIT_VR_BYTES else ImplicitVRLittleEndian

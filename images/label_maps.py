@@ -1,0 +1,91 @@
+"""Label maps from files, and whether two of them lie on one grid."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+
+from oarseg.errors import GeometryError, InputError, OarsegError
+from oarseg.geometry.check_ct import check_affine, check_shape
+from oarseg.geometry.corners import GRID_MM, corners_apart
+from oarseg.geometry.label_map import LabelMap
+
+NIFTI = (".nii.gz", ".nii")
+
+
+def read_label_map(path: str | Path, turn: bool = True) -> LabelMap:
+    """Read a NIfTI label map.
+
+    ``turn``: with the axes nearest to R, A, S, so that the same voxels stored in another order compare equal; nothing
+    is resampled. Raises InputError (missing, damaged, not 3-D, not whole numbers) or GeometryError (the affine).
+    """
+    array, affine = read_volume(path, turn)
+    name = Path(path).name
+    if array.dtype.kind not in "iuf":
+        raise InputError(f"{name}: voxels of type {array.dtype}, expected a label map of integers")
+    if array.dtype.kind == "f":
+        # Not finite fails the comparison.
+        if not np.array_equal(np.rint(array), array) or abs(array).max() > np.iinfo(np.int32).max:
+            raise InputError(f"{name}: voxels are not whole numbers; give a label map, not an image or probabilities")
+        array = array.astype(np.int32)
+    return LabelMap(array, affine)
+
+
+def read_volume(path: str | Path, turn: bool = True) -> tuple[np.ndarray, np.ndarray]:
+    """Array (i, j, k) and affine (4, 4) of a NIfTI file; see :func:`read_label_map`."""
+    path = Path(path)
+    try:
+        image = nib.load(path)
+        shape = tuple(image.shape[:3]) + tuple(n for n in image.shape[3:] if n != 1)
+        check_shape(shape, path.name)
+        check_affine(image.affine, path.name)
+        array, affine = np.asarray(image.dataobj).reshape(shape), np.array(image.affine, dtype=float)
+        _check_whole(path)
+        return turned(array, affine) if turn else (array, affine)
+    except OarsegError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; give a NIfTI label map") from error
+    except MemoryError as error:
+        raise InputError(f"{path.name} does not fit into memory; crop it") from error
+    except Exception as error:  # noqa: BLE001 - nibabel raises nearly anything on damaged files
+        said = " ".join(str(error).replace(str(path), path.name).split())[:160]
+        raise InputError(
+            f"{path.name} cannot be read as NIfTI ({type(error).__name__}: {said}); copy it again"
+        ) from error
+
+
+def _check_whole(path: Path) -> None:
+    """Read a gzip file to its end, where its checksum lies (nibabel stops before). Raises what gzip raises."""
+    if path.suffix == ".gz":
+        with gzip.open(path) as file:
+            while file.read(1 << 20):
+                pass
+
+
+def turned(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The same volume with its axes nearest to right, anterior, superior; strides only."""
+    turn = nib.io_orientation(affine)
+    return nib.apply_orientation(array, turn), affine @ nib.orientations.inv_ornt_aff(turn, array.shape)
+
+
+def check_same_grid(prediction: LabelMap, reference: LabelMap, case: str) -> None:
+    """Raises GeometryError unless both have the same voxels at the same places; nothing is resampled to make it so."""
+    a, b = prediction, reference
+    if a.label.shape != b.label.shape:
+        raise GeometryError(
+            f"{case}: the prediction has {_size(a)} voxels, the reference {_size(b)}; give both on one grid"
+        )
+    apart = corners_apart(a.label.shape, a.affine, b.affine)
+    if apart > GRID_MM:
+        raise GeometryError(
+            f"{case}: prediction and reference have {_size(a)} voxels each, but their corners lie up to {apart:.2f} mm "
+            f"apart (allowed: {GRID_MM:g}); give both on one grid"
+        )
+
+
+def _size(label_map: LabelMap) -> str:
+    return " x ".join(str(n) for n in label_map.label.shape)
