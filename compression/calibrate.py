@@ -44,7 +44,7 @@ class Recorder:
     """A network that keeps what it is given, float32 (1, 1, D, H, W)."""
 
     def __init__(self, network: Run) -> None:
-        self.network = network
+        self.network, self.factor = network, getattr(network, "factor", 8)
         self.inputs: list[np.ndarray] = []
 
     def __call__(self, image: np.ndarray) -> np.ndarray:

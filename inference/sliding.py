@@ -18,31 +18,43 @@ def in_windows(
     network: Callable[[np.ndarray], np.ndarray],
     window: Sequence[int],
     overlap: float = 0.25,
-    factor: int = 8,
 ) -> np.ndarray:
     """Logits (1, C, D, H, W) float32 for a whole volume (1, 1, D, H, W): one pass where it fits into the window.
 
     Larger ones are passed in overlapping windows, blended by a Gaussian.
     Args: ``window``: D, H, W voxels of the largest pass, see ``deepened``. ``overlap``: share of a window that the next
-    one repeats. ``factor``: what the network's sizes must divide by; smaller volumes are padded to it with air (0).
+    one repeats. Volumes whose sizes the network's factor (its attribute ``factor``, or 8) does not divide are padded.
     """
+
+    def passes(padded: np.ndarray) -> np.ndarray:
+        whole = padded.shape[2:]
+        fitting = deepened(window, whole, factor_of(network))
+        return network(padded) if fitting == whole else _blended(padded, network, fitting, overlap)
+
+    return padded_pass(image, passes, factor_of(network))
+
+
+def factor_of(network: Callable) -> int:
+    """Return what the sizes of a network's images must be multiples of: its attribute ``factor``, or 8."""
+    return getattr(network, "factor", 8)
+
+
+def padded_pass(image: np.ndarray, network: Callable[[np.ndarray], np.ndarray], factor: int) -> np.ndarray:
+    """Return the logits (1, C, D, H, W) of one pass over ``image``, padded with air (0) to multiples of ``factor``."""
     size = image.shape[2:]
     padding = [-n % factor for n in size]
     padded = np.pad(image, [(0, 0), (0, 0), *((0, n) for n in padding)]) if any(padding) else image
-    whole = padded.shape[2:]
-    window = deepened(window, whole, factor)
-    logits = network(padded) if window == whole else _blended(padded, network, window, overlap)
-    return logits[..., : size[0], : size[1], : size[2]]
+    return network(padded)[..., : size[0], : size[1], : size[2]]
 
 
 def deepened(window: Sequence[int], whole: Sequence[int], factor: int = 8) -> tuple[int, ...]:
     """The window (D, H, W) for a volume of size ``whole``: as many voxels as ``window``, deeper where it is narrower.
 
-    What a pass takes is memory, by its voxels; each window less spares computing an overlap. D divides by ``factor`` as
-    ``whole`` and ``window`` do.
+    What a pass takes is memory, by its voxels; each window less spares computing an overlap. All sizes are multiples of
+    ``factor``, as those of ``whole`` are.
     """
-    height, width = (min(w, n) for w, n in zip(window[1:], whole[1:], strict=True))
-    depth = prod(window) // (height * width * factor) * factor
+    height, width = (min(max(1, w // factor) * factor, n) for w, n in zip(window[1:], whole[1:], strict=True))
+    depth = max(1, prod(window) // (height * width * factor)) * factor
     return min(depth, whole[0]), height, width
 
 

@@ -17,6 +17,7 @@ from oarseg.geometry.box import Box
 from oarseg.geometry.canvas import Canvas
 from oarseg.geometry.volume import Volume
 from oarseg.inference.localize import Located, Network, keep_piece, locate, pieces_of
+from oarseg.inference.sliding import factor_of, padded_pass
 from oarseg.sites import Organ, Site
 
 LOCALIZER = "localizer"
@@ -81,7 +82,7 @@ def segment_organ(image: Volume, canvas: Canvas, located: Located, network: Netw
     organ = located.organ
     box = located.box.enlarged(organ.margin_mm, organ.field_mm)
     grid = box.grid(organ.grid)
-    logits = network(image.on(grid))[0]
+    logits = padded_pass(image.on(grid), network, factor_of(network))[0]
     probability = expit(logits[1] - logits[0])
     piece = pieces_of(organ, probability >= 0.5)
     if canvas.paint(organ.value, keep_piece(probability, piece), grid):

@@ -1,10 +1,72 @@
-"""The whole number by which a network needs the sizes of its images to be divisible."""
+"""By what a network divides the sizes of its images, and how small its feature maps become."""
 
 from __future__ import annotations
 
+import copy
+from itertools import chain
+from weakref import WeakKeyDictionary
+
+import torch
 from torch import nn
+
+# Of networks that cannot be tried, such as those for images of one size: three halvings, as most networks have.
+DEFAULT = 8
+# Tried sizes are these multiples of a factor: without a common divisor, and large enough for a norm at the bottom.
+MULTIPLES = (3, 5, 7)
+LARGEST = 64
+_measured: WeakKeyDictionary[nn.Module, tuple[int, int]] = WeakKeyDictionary()
 
 
 def network_factor(network: nn.Module) -> int:
-    """What the sizes of its input must be multiples of: its own word, or 8 as for the networks of MONAI used here."""
-    return getattr(network, "factor", 8)
+    """Return what D, H and W of the network's images must be multiples of.
+
+    It is the network's attribute ``factor`` where there is one (:class:`oarseg.networks.UNet3d`). Other networks, such
+    as MONAI's UNet, DynUNet or SegResNet, are tried once with images of several sizes: the smallest factor that is
+    accepted and answered in the image's own size. The trial is by shapes alone (PyTorch's "meta" device): it takes
+    no memory and about a second, and leaves the network as it is. Wrapped networks (``module``: distributed training,
+    averages) are looked into. ``DEFAULT`` where nothing can be found out, or nothing is convolved.
+    """
+    return _known(network)[0]
+
+
+def smallest_map(network: nn.Module, size: int) -> int:
+    """Return how many voxels of ``size`` along an axis are left in the smallest feature map of a convolution."""
+    return size // _known(network)[1]
+
+
+def _known(network: nn.Module) -> tuple[int, int]:
+    """The factor, and by what the network divides its images until the bottom: the same where it pads nothing."""
+    while not hasattr(network, "factor") and isinstance(inner := getattr(network, "module", None), nn.Module):
+        network = inner
+    if isinstance(factor := getattr(network, "factor", None), int):
+        return factor, factor
+    if network not in _measured:
+        _measured[network] = _measure(network)
+    return _measured[network]
+
+
+def _measure(network: nn.Module) -> tuple[int, int]:
+    if not (convolutions := [m for m in network.modules() if isinstance(m, nn.Conv3d)]):
+        return DEFAULT, DEFAULT
+    tensors = chain(network.parameters(), network.buffers())
+    try:
+        # A copy that has none of the values, whatever modules share them.
+        shapes = copy.deepcopy(network, {id(t): torch.empty_like(t, device="meta") for t in tensors})
+    except Exception:  # of modules that hold more than tensors, such as a compiled network
+        return DEFAULT, DEFAULT
+    sides: list[int] = []
+    for module in shapes.modules():
+        if isinstance(module, nn.Conv3d) and max(module.kernel_size) > 1:
+            module.register_forward_hook(lambda module, inputs, output: sides.append(output.shape[2]))
+    for factor in range(1, LARGEST + 1):
+        size = [factor * n for n in MULTIPLES]
+        sides[:] = size[:1]
+        try:
+            with torch.no_grad():
+                output = shapes(torch.empty(1, convolutions[0].in_channels, *size, device="meta"))
+            output = output[0] if isinstance(output, list | tuple) else output
+            if list(output.shape[-3:]) == size:
+                return factor, size[0] // min(sides)
+        except Exception:  # whatever another's network raises for a size that it does not take
+            continue
+    return DEFAULT, DEFAULT

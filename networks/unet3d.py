@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from oarseg.networks.standardize import Standardize
+
 Widths = Mapping[str, Sequence]
 
 
@@ -34,8 +36,8 @@ class UNet3d(nn.Module):
         widths: channels of every convolution (see :func:`unet_widths`), to rebuild a pruned network.
         dropout: probability after the bottom level.
         mean, std: of the training intensities (eqs 3-3, 3-4). The network normalises its input itself (eq. 3-5), so
-            that callers need not know them, and so that what is padded around a volume stays air. They belong to the
-            configuration, not to the state dict: weights go with the statistics they were trained with.
+            that callers need not know them, and so that what is padded around a volume stays air. Weights bring their
+            own, see :class:`oarseg.networks.Standardize`.
         in_channels: of the image.
 
     Input (B, in_channels, D, H, W), intensities scaled to [0, 1] by eq. 3-2; each of D, H, W a multiple of
@@ -56,12 +58,9 @@ class UNet3d(nn.Module):
         super().__init__()
         widths = unet_widths(base_width, poolings) if widths is None else widths
         _check_widths(widths)
-        if not std > 0:
-            raise ValueError(f"std must be positive, not {std}")
         encoder, up, decoder = widths["encoder"], widths["up"], widths["decoder"]
         self.factor = 2 ** len(up)
-        self.register_buffer("mean", torch.tensor(float(mean)), persistent=False)
-        self.register_buffer("std", torch.tensor(float(std)), persistent=False)
+        self.standardize = Standardize(mean, std)
         inputs = [in_channels] + [pair[1] for pair in encoder]
         self.encoder = nn.ModuleList(_level(i, *pair) for i, pair in zip(inputs, encoder, strict=False))
         self.pool = nn.MaxPool3d(2)
@@ -72,10 +71,18 @@ class UNet3d(nn.Module):
         self.decoder = nn.ModuleList(_level(s + u, *pair) for s, u, pair in zip(skips, up, decoder, strict=True))
         self.head = nn.Conv3d(decoder[-1][1], out_channels, 3, padding=1)
 
+    @property
+    def mean(self) -> Tensor:
+        return self.standardize.mean
+
+    @property
+    def std(self) -> Tensor:
+        return self.standardize.std
+
     def forward(self, image: Tensor) -> Tensor:
         if any(size % self.factor for size in image.shape[2:]):
             raise ValueError(f"spatial size {tuple(image.shape[2:])} must be multiples of {self.factor}")
-        x = (image - self.mean) / self.std
+        x = self.standardize(image)
         skips = []
         for level in self.encoder[:-1]:
             x = level(x)

@@ -6,29 +6,48 @@ from contextlib import nullcontext
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
+from oarseg.networks.factor import network_factor, smallest_map
 from oarseg.training.autocast import autocast
 
 __all__ = ["AutocastInferer", "autocast"]
 
 
 # PyTorch 2.13's bfloat16 gradients of 3 x 3 x 3 kernels were seen to hold whatever lay in memory, NaN or noise, where a
-# feature map is two voxels deep (oneDNN, AVX-512 bf16): so it is below three poolings of fewer voxels than these.
-LEAST_TRAINED = 24
+# feature map is two voxels deep (oneDNN, AVX-512 bf16). Maps of fewer voxels than these are trained on in float32.
+LEAST_MAP = 3
 
 
 class AutocastInferer(Inferer):
     """One pass of the network in half precision, logits back in float32. For training and for whole crops.
 
-    On CPUs, images of fewer than ``LEAST_TRAINED`` voxels along an axis are trained on in float32.
+    Images that the network's factor does not divide are padded with air (0) at their ends, the logits cut again.
+    On CPUs, networks whose smallest feature map has fewer than ``LEAST_MAP`` voxels along an axis are trained in
+    float32.
+    Args: ``amp``: False for float32 everywhere.
     """
+
+    def __init__(self, amp: bool = True) -> None:
+        self.amp = amp
 
     def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
         inputs = inputs.as_tensor() if hasattr(inputs, "as_tensor") else inputs
+        inputs, size = padded(inputs, network_factor(network)), inputs.shape[2:]
         inputs = inputs.contiguous(memory_format=torch.channels_last_3d)
-        small = inputs.device.type == "cpu" and min(inputs.shape[2:]) < LEAST_TRAINED
-        with nullcontext() if small and torch.is_grad_enabled() else autocast(inputs.device):
+        with autocast(inputs.device) if self._half(inputs, network) else nullcontext():
             logits = network(inputs, *args, **kwargs)
-        return logits.float()
+        return logits.float()[..., : size[0], : size[1], : size[2]]
+
+    def _half(self, inputs: Tensor, network: nn.Module) -> bool:
+        if not self.amp or inputs.device.type != "cpu" or not torch.is_grad_enabled():
+            return self.amp
+        return smallest_map(network, min(inputs.shape[2:])) >= LEAST_MAP
+
+
+def padded(image: Tensor, factor: int) -> Tensor:
+    """Return ``image`` (B, C, D, H, W) with air (0) at its ends, so that ``factor`` divides its sizes."""
+    depth, height, width = (-n % factor for n in image.shape[2:])
+    return F.pad(image, (0, width, 0, height, 0, depth)) if depth or height or width else image

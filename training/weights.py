@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from oarseg.checksum import FILE, sha256, verified
+from oarseg.checksum import FILE, part_files, sha256, verified
 from oarseg.errors import WeightsError
+from oarseg.files import whole_file
 
 if TYPE_CHECKING:
     from ignite.engine import Engine
@@ -24,30 +26,39 @@ __all__ = [
 
 
 def half(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Convolution kernels and biases as float16; what BatchNorm keeps stays float32, whose range it may need."""
+    """Return convolution kernels and biases as float16.
+
+    What BatchNorm keeps stays float32, whose range it may need; so do single numbers, such as the mean and standard
+    deviation of the training intensities.
+    """
     norm = {key.rpartition(".")[0] for key in state if key.endswith("running_var")}
-    return {
-        key: value.half().contiguous() if value.is_floating_point() and key.rpartition(".")[0] not in norm else value
-        for key, value in state.items()
-    }
+
+    def kept(key: str, value: Tensor) -> bool:
+        return not value.is_floating_point() or value.ndim == 0 or key.rpartition(".")[0] in norm
+
+    return {key: value if kept(key, value) else value.half().contiguous() for key, value in state.items()}
 
 
 def save_weights(state: Mapping[str, Tensor], path: str | Path) -> str:
-    """Write a state dict in half precision, whole or not at all; returns its SHA-256."""
+    """Write a state dict in half precision, whole or not at all; return its SHA-256."""
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".partial")
-    torch.save(half(state), temporary)
-    os.replace(temporary, path)
+    with whole_file(path) as temporary, tempfile.TemporaryDirectory(dir=temporary.parent) as folder:
+        # PyTorch writes a file's name into it: with another one, the same weights would have another SHA-256.
+        torch.save(half(state), Path(folder, path.name))
+        os.replace(Path(folder, path.name), temporary)
     return sha256(path)
 
 
 def read_state(path: str | Path) -> dict[str, Tensor]:
-    """The state dict in a weight file, or the averaged one in a training checkpoint.
+    """Return the state dict in a weight file, or the averaged one in a training checkpoint.
 
+    Where ``path`` is that of a two-stage bundle's weights and there is no such file, they are put together in memory
+    from the bundles beside it (see :mod:`oarseg.checksum`).
     Raises WeightsError where there is none, it is damaged, or a weight is not a finite number.
     """
     path = Path(path)
+    if not path.is_file() and path.parts[-2:] == Path(FILE).parts and (parts := part_files(path.parents[1])):
+        return {f"{prefix}.{key}": value for prefix, part in parts.items() for key, value in read_state(part).items()}
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:

@@ -15,6 +15,7 @@ from oarseg.inference.engines.graph import build
 from oarseg.inference.engines.openvino_core import CompiledNetwork, OpenVinoCore
 from oarseg.inference.engines.openvino_import import import_openvino
 from oarseg.networks import UNet3d
+from oarseg.networks.factor import network_factor
 
 
 class OpenVinoEngine:
@@ -38,7 +39,7 @@ class OpenVinoEngine:
         key = f"{fingerprint(network)} {network!r}"
         network = network.eval()
         compiled = CompiledNetwork(
-            lambda: self.core.compile(lambda: convert(network), key, self.precision), getattr(network, "factor", 1)
+            lambda: self.core.compile(lambda: convert(network), key, self.precision), network_factor(network)
         )
         return OpenVinoNetwork(compiled)
 
@@ -48,7 +49,7 @@ class OpenVinoNetwork(nn.Module):
 
     def __init__(self, compiled: CompiledNetwork) -> None:
         super().__init__()
-        self.compiled = compiled
+        self.compiled, self.factor = compiled, compiled.factor
 
     def forward(self, image: Tensor) -> Tensor:
         return torch.from_numpy(self.compiled(image.detach().to("cpu", torch.float32).contiguous().numpy()))
@@ -68,7 +69,7 @@ def traced(network: nn.Module) -> Any:
     """As :func:`convert`, for any network, by tracing it."""
     openvino = import_openvino()
     channels = next((m.in_channels for m in network.modules() if isinstance(m, nn.Conv3d)), 1)
-    example = torch.zeros(1, channels, 16, 16, 16)
+    example = torch.zeros(1, channels, *[2 * network_factor(network)] * 3)
     try:
         # The inferers ask within autocast, which would be traced along with the network.
         with torch.no_grad(), torch.autocast("cpu", enabled=False), warnings.catch_warnings():

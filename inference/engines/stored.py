@@ -71,7 +71,7 @@ class StoredNetworks(Mapping[str, CompiledNetwork]):
         row = self.table.row(name, part.mean, part.std)
         row.check()
         ranges = row.ranges if self.precision == "int8" else None
-        size = None if name == LOCALIZER else part.grid
+        size = None if name == LOCALIZER else [n + -n % row.factor for n in part.grid]
 
         classes = 1 + len(self.site.organs) if name == LOCALIZER else 2
 

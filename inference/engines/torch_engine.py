@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from oarseg.errors import ConfigError
 from oarseg.inference.engines.choose import PRECISIONS
 from oarseg.inference.engines.fold import folded
+from oarseg.networks.factor import network_factor
 from oarseg.training.autocast import autocast, has_bf16
 
 
@@ -44,20 +46,27 @@ class FullPrecision(nn.Module):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
+        self.factor = network_factor(network)
 
     def forward(self, image: Tensor) -> Tensor:
         with torch.autocast(image.device.type, enabled=False):
             return self.network(image)
 
 
-def numpy_network(network: nn.Module, device: torch.device | str = "cpu") -> Callable[[np.ndarray], np.ndarray]:
-    """``network``, which lies on ``device``, as a function from image (1, C, D, H, W) to logits, numpy float32 both."""
+def numpy_network(
+    network: nn.Module, device: torch.device | str = "cpu", amp: bool = True
+) -> Callable[[np.ndarray], np.ndarray]:
+    """``network``, which lies on ``device``, as a function from image (1, C, D, H, W) to logits, numpy float32 both.
+
+    Its attribute ``factor``: what D, H and W must be multiples of. ``amp``: False for float32.
+    """
 
     @torch.inference_mode()
     def run(image: np.ndarray) -> np.ndarray:
         tensor = torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)).to(device)
-        with autocast(device):
+        with autocast(device) if amp else nullcontext():
             logits = network(tensor.contiguous(memory_format=torch.channels_last_3d))
         return logits.float().contiguous().cpu().numpy()
 
+    run.factor = network_factor(network)
     return run

@@ -85,15 +85,22 @@ def test_impossible_widths(widths: dict, message: str) -> None:
         UNet3d(2, widths=widths)
 
 
-def test_statistics_normalise_but_are_not_weights() -> None:
+def test_statistics_normalise_and_travel_with_the_weights() -> None:
     network = UNet3d(2, 4, mean=0.25, std=0.5).eval()
-    assert not {"mean", "std"} & set(network.state_dict())
-    plain = UNet3d(2, 4).eval()
-    plain.load_state_dict(network.state_dict())
+    state = network.state_dict()
+    without = {key: value for key, value in state.items() if not key.startswith("standardize.")}
+    assert len(state) == len(without) + 2
+    plain, other = UNet3d(2, 4).eval(), UNet3d(2, 4, mean=0.1, std=0.2).eval()
+    # Weights of oarseg 0.1 have none: those of the configuration stay.
+    plain.load_state_dict(without)
+    other.load_state_dict(state)
+    assert set(without) == set(state) - {"standardize.mean", "standardize.std"}, "loading leaves a state dict alone"
     image = torch.rand(1, 1, 8, 8, 8)
     with torch.no_grad():
         torch.testing.assert_close(network(image), plain((image - 0.25) / 0.5))
         assert not torch.allclose(network(image), plain(image))
+        assert torch.equal(network(image), other(image))
+    assert (other.mean.item(), other.std.item()) == (0.25, 0.5)
     for std in (0, -1, float("nan")):
         with pytest.raises(ValueError, match="std"):
             UNet3d(2, 4, std=std)
