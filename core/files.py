@@ -11,59 +11,61 @@ import contextlib
 import errno
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 from oarseg.errors import OutputError
 
+# Temporary names: hidden, and with this end of the final name, by which libraries choose a file's format.
+PREFIX, END = ".partial-", 16
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
-def whole_file(path: str | Path, *, durable: bool = False) -> Iterator[Path]:
+def whole_file(path: str | Path, *, durable: bool = False, mode: int = 0o666) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; rename it to ``path`` when the block ends without an error.
 
     Args:
         path: the file to write; missing parent folders are made, an existing file is replaced.
-        durable: flush the file to the disk before the rename, so that it survives a power failure.
+        durable: flush file and folder to the disk, so that the new content survives a power failure.
+        mode: permissions before the umask; 0o600 for a file that its owner alone may read.
     Raises OutputError where the operating system refuses. Then ``path`` is as before and the temporary file is gone.
     """
     path = Path(path)
-    temporary: Path | None = None
+    temporary = path.parent / f"{PREFIX}{secrets.token_hex(6)}-{path.name[-END:]}"
     try:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(prefix=f".{path.name[:80]}.", suffix=".part", dir=path.parent)
-            os.close(handle)
-            temporary = Path(name)
+            # Made here, so that the permissions are those of a new file whatever the block opens it with.
+            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
             yield temporary
             if durable:
-                _flush(temporary)
-            # mkstemp lets the owner alone read it; a result has the permissions of any new file.
-            temporary.chmod(0o666 & ~_umask())
+                flush(temporary)
             os.replace(temporary, path)
-            temporary = None
+            if durable:
+                flush(path.parent)
     finally:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
-def write_text(path: str | Path, text: str) -> None:
+def write_text(path: str | Path, text: str, *, durable: bool = False, mode: int = 0o666) -> None:
     """Write ``text`` in UTF-8, line ends as they are; see :func:`whole_file`."""
-    write_bytes(path, text.encode("utf-8"))
+    write_bytes(path, text.encode("utf-8"), durable=durable, mode=mode)
 
 
-def write_bytes(path: str | Path, content: bytes) -> None:
+def write_bytes(path: str | Path, content: bytes, *, durable: bool = False, mode: int = 0o666) -> None:
     """Write ``content``; see :func:`whole_file`."""
-    with whole_file(path) as temporary:
+    with whole_file(path, durable=durable, mode=mode) as temporary:
         temporary.write_bytes(content)
 
 
-def write_json(path: str | Path, content: object, indent: int | None = 1) -> None:
+def write_json(
+    path: str | Path, content: object, indent: int | None = 1, *, durable: bool = False, mode: int = 0o666
+) -> None:
     """Write ``content`` as JSON with a final line end; see :func:`whole_file`."""
-    write_text(path, json.dumps(content, indent=indent) + "\n")
+    write_text(path, json.dumps(content, indent=indent) + "\n", durable=durable, mode=mode)
 
 
 @contextlib.contextmanager
@@ -78,12 +80,12 @@ def writing(place: str | Path) -> Iterator[None]:
         raise OutputError(f"{place} cannot be written ({reason}); give a folder that you may write to") from error
 
 
-def _flush(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+def flush(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    if path.is_dir() and os.name == "nt":  # Windows opens no folders
+        return
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

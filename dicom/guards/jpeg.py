@@ -11,13 +11,16 @@ from oarseg.errors import InputError
 EXTENDED = "1.2.840.10008.1.2.4.51"
 LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
 SYNTAXES = ("1.2.840.10008.1.2.4.50", EXTENDED, "1.2.840.10008.1.2.4.57", "1.2.840.10008.1.2.4.70", *LS)
-START = b"\xff\xd8"
+START, END = b"\xff\xd8", b"\xff\xd9"
 # Start of frame (ITU-T T.81, table B.1; of JPEG-LS ITU-T T.87, C.1.1).
-FRAMES = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})
+LS_FRAME = 0xF7
+FRAMES = frozenset({*range(0xC0, 0xD0), LS_FRAME} - {0xC4, 0xC8, 0xCC})
 # The only others before the first scan: tables, restart interval, applications' data, comments; each has a length. A
 # decoder that leaves out another one would see another frame header than this file does.
 BEFORE = frozenset({0xC4, 0xCC, 0xDB, 0xDD, *range(0xE0, 0xF0), 0xF8, 0xFE})
 SCAN, SCANS = 0xDA, 64
+# Bytes at the end of a stream within which its end is looked for: encoders pad to an even length, or a little more.
+MOST_PADDING = 64
 # Length, bits of a sample, height, width, components.
 FRAME = struct.Struct(">HBHHB")
 
@@ -43,6 +46,9 @@ def check_stream(stream: bytes, header: Header) -> None:
         if stream[place] == 0xFF and marker in FRAMES and not seen:
             check_size(header, width, height, components)
             _check_sign(header, bits)
+            if marker == LS_FRAME and END not in stream[-MOST_PADDING:]:
+                # CharLS never takes such a stream, and may be at work for ten seconds before it says so.
+                raise cut_short(header)
             seen = True
         elif stream[place] != 0xFF or marker not in BEFORE or length < 2:
             raise damaged(header)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from ct_series import make_series
 
 from oarseg.cli import main
 from oarseg.datasets import load_datalist
@@ -21,8 +21,6 @@ from oarseg.dicom import Roi, read_ct, write_rtstruct
 from oarseg.sites import load_site
 
 SITE = load_site()
-# The synthetic CT series that the tests of DICOM use.
-make_series = runpy.run_path(str(Path(__file__).parents[1] / "dicom" / "conftest.py"))["make_series"]
 SECRETS = ("Secret", "MRN4711", "Doe^Jane")
 NAMES = {"parotid_left": "Lt Parotid", "mandible": "MANDIBLE", "brainstem": "BrainStem"}
 

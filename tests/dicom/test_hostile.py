@@ -171,10 +171,22 @@ def test_why_an_image_cannot_be_decoded(ct, tmp_path: Path, encoder: tuple) -> N
     series = compressed(ct(shape=(4, 64, 64)), *encoder)
     for item in series.slices:
         (image,) = generate_frames(item.PixelData, number_of_frames=1)
-        item.PixelData = encapsulate([image[: max(70, len(image) // 3)]])
+        item.PixelData = encapsulate([image[: max(70, len(image) // 3)] + b"\xff\xd9"])
     with pytest.raises(InputError, match=r"the pixel data \(.*\) cannot be decoded \(.*: .+\)") as raised:
         read_ct(series.write(tmp_path / "ct"))
     assert "pip install" not in str(raised.value) and "plugins" not in str(raised.value)
+
+
+def test_jpeg_ls_without_its_end_is_not_given_to_the_decoder(ct, tmp_path: Path, monkeypatch) -> None:
+    """Cut streams as short as this one keep CharLS at work for ten seconds, and it takes none of them."""
+    series = compressed(ct(shape=(4, 64, 64)), JPEGLSLossless, "pyjpegls")
+    for item in series.slices:
+        (image,) = generate_frames(item.PixelData, number_of_frames=1)
+        item.PixelData = encapsulate([image[: len(image) // 3]])
+    folder = series.write(tmp_path / "ct")
+    monkeypatch.setattr(Dataset, "pixel_array", property(lambda item: pytest.fail("decoded")))
+    with pytest.raises(InputError, match="cut short"):
+        read_ct(folder)
 
 
 def test_an_image_longer_than_its_pixels(ct, tmp_path: Path) -> None:

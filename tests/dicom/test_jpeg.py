@@ -33,7 +33,7 @@ def segment(marker: int, content: bytes = b"") -> bytes:
     return struct.pack(">BBH", 0xFF, marker, 2 + len(content)) + content
 
 
-SCAN = segment(0xDA, bytes(6)) + bytes(20)
+SCAN = segment(0xDA, bytes(6)) + bytes(20) + b"\xff\xd9"
 
 
 @pytest.mark.parametrize("progressive", [False, True])
