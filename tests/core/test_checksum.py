@@ -63,9 +63,8 @@ def test_weights_in_parts(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         for prefix, data in (("localizer", b"one"), ("organs.eye_left", b"two"))
     ]
     assert verified(whole) == (whole / FILE, hashlib.sha256("".join(texts).encode()).hexdigest())
-    assert part_files(whole) == {
-        "localizer": whole.parent / "part_localizer" / FILE, "organs.eye_left": whole.parent / "part_organs.eye_left" / FILE,
-    }  # fmt: skip
+    files = {prefix: whole.parent / f"part_{prefix}" / FILE for prefix in ("localizer", "organs.eye_left")}
+    assert part_files(whole) == files
     assert weights_size(whole) == 6 and has_weights(whole)
     monkeypatch.chdir(whole)
     assert part_files(".").keys() == part_files(whole).keys(), "from inside the bundle, too"
