@@ -1,12 +1,22 @@
-"""Boxes around organs, in the millimetres of :mod:`oarseg.geometry.grid` (D, H, W order)."""
+"""Boxes around organs and around the body, in the millimetres of :mod:`oarseg.geometry.grid` (D, H, W order)."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy import ndimage
 
-from oarseg.geometry.grid import Grid, Triple
+from oarseg.geometry.grid import Grid, Triple, resample
+
+# -500 HU on the scale of eq. 3-2: between air and any tissue or immobilisation mask.
+TISSUE = (-500 + 1000) / 1600
+# A piece above or below the largest one is body too if it has this share of its voxels: missing tissue or a cut-out
+# dose region may part head and trunk. What lies beside the largest piece, such as the couch, is not.
+SHARE = 0.05
+
+Slices = tuple[slice, slice, slice]
 
 
 @dataclass(frozen=True)
@@ -25,7 +35,7 @@ class Box:
         return tuple((a + b) / 2 for a, b in zip(self.low, self.high, strict=True))
 
     def enlarged(self, margin: Triple, field: Triple) -> Box:
-        """The box corrected for stage 2: ``margin`` mm more on each side, and at least ``field`` mm in size.
+        """Return the box that stage 2 sees: ``margin`` mm more on each side, and at least ``field`` mm in size.
 
         The field is the rule and the margin the exception: nearly every organ is seen at the scale the network was
         trained at, and only a box too large for the field is shown at a smaller one.
@@ -36,7 +46,7 @@ class Box:
         return Box(low, high)
 
     def jittered(self, jitter: float, random: np.random.RandomState) -> Box:
-        """Each of the six faces moved by up to ``jitter`` mm, as stage 1 would misplace them; never inside out."""
+        """Return the box with each face moved by up to ``jitter`` mm, as stage 1 would place it; never inside out."""
         low = [a + d for a, d in zip(self.low, random.uniform(-jitter, jitter, 3), strict=True)]
         high = [b + d for b, d in zip(self.high, random.uniform(-jitter, jitter, 3), strict=True)]
         return Box(
@@ -45,12 +55,12 @@ class Box:
         )
 
     def grid(self, shape: tuple[int, int, int]) -> Grid:
-        """The box divided into ``shape`` voxels."""
+        """Return the box divided into ``shape`` voxels."""
         return Grid(self.low, tuple(s / n for s, n in zip(self.size, shape, strict=True)), tuple(shape))
 
 
 def box_of_mask(mask: np.ndarray, grid: Grid) -> Box | None:
-    """The tight box around the non-zero voxels of ``mask`` (D, H, W) on ``grid``; None where there are none."""
+    """Return the tight box around the non-zero voxels of ``mask`` (D, H, W) on ``grid``; None if there are none."""
     low, high = [], []
     for axis in range(3):
         hit = np.flatnonzero(np.asarray(mask).any(axis=tuple(a for a in range(3) if a != axis)))
@@ -59,3 +69,54 @@ def box_of_mask(mask: np.ndarray, grid: Grid) -> Box | None:
         low.append(float(grid.origin[axis] + hit[0] * grid.spacing[axis]))
         high.append(float(grid.origin[axis] + (hit[-1] + 1) * grid.spacing[axis]))
     return Box(tuple(low), tuple(high))
+
+
+def standard_grid(image: Grid, spacing: Sequence[float]) -> Grid:
+    """Return the grid over all of ``image`` at constant spacing (eqs 3-6, 3-7: size_in x spacing_in / spacing_const)."""
+    shape = tuple(max(1, int(np.ceil(e / s - 1e-6))) for e, s in zip(image.extent, spacing, strict=True))
+    return Grid(image.origin, tuple(float(s) for s in spacing), shape)
+
+
+def body_grid(
+    volume: np.ndarray, image: Grid, spacing: Sequence[float], values: Callable | None = None
+) -> tuple[np.ndarray, Grid]:
+    """Return ``volume`` (1, D, H, W), which lies on ``image``, at ``spacing`` mm and cropped to the body.
+
+    Args: ``values``: scales a slice by eq. 3-2, if ``volume`` is not scaled yet (see ``resample``).
+    Returns the resampled crop (1, d, h, w), float32, and its grid. However far the scan reaches, nothing is squeezed: a
+    long scan gives a long crop.
+    """
+    whole = standard_grid(image, spacing)
+    resampled = resample(volume, image, whole, values=values)
+    box = body_slices(resampled[0])
+    crop = whole.crop(tuple(s.start for s in box), tuple(s.stop for s in box))
+    return np.ascontiguousarray(resampled[(slice(None), *box)]), crop
+
+
+def body_slices(volume: np.ndarray, margin: int = 4) -> Slices:
+    """Return the slices (D, H, W) around the body above -500 HU, ``margin`` voxels wider.
+
+    ``volume`` (D, H, W), scaled to [0, 1] by eq. 3-2. The whole volume where nothing is above.
+    """
+    tissue = np.asarray(volume) > TISSUE
+    labels, count = ndimage.label(tissue)
+    if count == 0:
+        return tuple(slice(0, n) for n in volume.shape)
+    sizes = np.bincount(labels[tissue], minlength=count + 1)[1:]
+    boxes = ndimage.find_objects(labels)
+    largest = int(sizes.argmax())
+    body = [boxes[largest]] + [
+        box
+        for box, size in zip(boxes, sizes, strict=True)
+        if size >= SHARE * sizes[largest] and _apart(box[0], boxes[largest][0])
+    ]
+    return tuple(
+        slice(max(0, min(b[axis].start for b in body) - margin), min(n, max(b[axis].stop for b in body) + margin))
+        for axis, n in enumerate(volume.shape)
+    )
+
+
+def _apart(piece: slice, body: slice) -> bool:
+    """Whether most of a piece's range of slices lies beyond the body's."""
+    shared = min(piece.stop, body.stop) - max(piece.start, body.start)
+    return shared < (piece.stop - piece.start) / 2

@@ -1,4 +1,4 @@
-"""Is this array a CT in HU on a sane grid? Asked before minutes are spent, answered in one line.
+"""Check that an array is a CT in HU on a sane grid, before minutes are spent on it.
 
 >>> check_ct(volume, affine, "ct.nii.gz")                          # doctest: +SKIP
 ['ct.nii.gz: slices 7 mm apart; small organs are contoured poorly beyond 5 mm']
@@ -7,14 +7,12 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from oarseg.errors import GeometryError, InputError
-
-if TYPE_CHECKING:
-    import torch
+from oarseg.geometry.affine import voxel_spacing
 
 # Fewer voxels than this along an axis hold no organ; more than this in all is no patient.
 MIN_VOXELS = 8
@@ -34,7 +32,7 @@ SMALL_MM = 60.0
 _SAMPLE = 2_000_000
 
 
-def check_ct(array: np.ndarray | torch.Tensor, affine: np.ndarray | torch.Tensor, name: str = "the image") -> list[str]:
+def check_ct(array: npt.ArrayLike, affine: npt.ArrayLike, name: str = "the image") -> list[str]:
     """Refuse what cannot be contoured; return warnings about what is merely unusual, each naming ``name``.
 
     Args: ``array`` (i, j, k), any number type, in HU. ``affine`` (4, 4), index to mm.
@@ -61,13 +59,12 @@ def check_shape(shape: tuple[int, ...], name: str) -> None:
         raise InputError(f"{name}: {size} voxels are more than {MAX_VOXELS:,}; crop the CT to the region of the organs")
 
 
-def check_affine(affine: np.ndarray | torch.Tensor, name: str) -> tuple[float, float, float]:
+def check_affine(affine: npt.ArrayLike, name: str) -> tuple[float, float, float]:
     """Refuse an affine that is no rotation times spacings; return the spacings in mm. Raises GeometryError."""
     matrix = np.asarray(affine, dtype=float)
     if matrix.shape != (4, 4) or not np.isfinite(matrix).all():
         raise GeometryError(f"{name}: the affine holds NaN, infinity or the wrong size; export the CT again")
-    matrix = matrix[:3, :3]
-    spacing = np.linalg.norm(matrix, axis=0)
+    spacing = voxel_spacing(matrix)
     shown = " x ".join(f"{s:.4g}" for s in spacing)
     if spacing.min() <= 0:
         raise GeometryError(f"{name}: voxel spacing {shown} mm, expected three positive numbers; export the CT again")
@@ -75,7 +72,8 @@ def check_affine(affine: np.ndarray | torch.Tensor, name: str) -> tuple[float, f
         raise GeometryError(
             f"{name}: voxel spacing {shown} mm, expected {SPACING_MM[0]:g} to {SPACING_MM[1]:g}; is the file in mm?"
         )
-    cosines = (matrix / spacing).T @ (matrix / spacing) - np.eye(3)
+    directions = matrix[:3, :3] / spacing
+    cosines = directions.T @ directions - np.eye(3)
     if np.abs(cosines).max() > SHEAR_COSINE:
         degrees = math.degrees(math.asin(min(1.0, float(np.abs(cosines).max()))))
         raise GeometryError(

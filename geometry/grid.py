@@ -4,20 +4,18 @@ All triples are in D, H, W order. The origin of the millimetre axes is the outer
 that voxel i of an image covers [i, i + 1] x spacing. World orientation is left to the image's affine: it is the same
 for every grid laid over that image.
 
-NumPy alone: whoever contours a CT should not wait for PyTorch. Tensors are taken too, and given back.
+NumPy alone: whoever contours a CT should not wait for PyTorch. ``oarseg.transforms.resample`` takes tensors.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from monai.data import MetaTensor
-    from torch import Tensor
+from oarseg.geometry.affine import voxel_spacing
 
 Triple = tuple[float, float, float]
 # Rows of a weight matrix that are multiplied at a time: each needs few source voxels, neighbours nearly the same ones.
@@ -41,25 +39,25 @@ class Grid:
         return tuple(n * s for n, s in zip(self.shape, self.spacing, strict=True))
 
     def centres(self, axis: int) -> np.ndarray:
-        """Voxel centres along ``axis``, mm, shape (n,)."""
+        """Return the voxel centres along ``axis``, mm, shape (n,)."""
         return self.origin[axis] + (np.arange(self.shape[axis]) + 0.5) * self.spacing[axis]
 
     def crop(self, start: tuple[int, int, int], stop: tuple[int, int, int]) -> Grid:
-        """The sub-grid of voxels ``start`` to ``stop`` (exclusive; may lie outside this grid)."""
+        """Return the sub-grid of voxels ``start`` to ``stop`` (exclusive; may lie outside this grid)."""
         origin = tuple(o + a * s for o, a, s in zip(self.origin, start, self.spacing, strict=True))
         return Grid(origin, self.spacing, tuple(b - a for a, b in zip(start, stop, strict=True)))
 
 
-def image_grid(shape: tuple[int, int, int], affine: np.ndarray | Tensor) -> Grid:
-    """The grid of an image of ``shape`` voxels whose affine (4, 4) gives the spacing."""
-    matrix = np.asarray(affine, dtype=float)[:3, :3]
-    return Grid((0.0, 0.0, 0.0), tuple(np.linalg.norm(matrix, axis=0).tolist()), tuple(int(n) for n in shape))
+def image_grid(shape: tuple[int, int, int], affine: npt.ArrayLike) -> Grid:
+    """Return the grid of an image of ``shape`` voxels whose affine (4, 4) gives the spacing."""
+    spacing = voxel_spacing(np.asarray(affine, dtype=float))
+    return Grid((0.0, 0.0, 0.0), tuple(spacing.tolist()), tuple(int(n) for n in shape))
 
 
 def grid_affine(affine: np.ndarray, grid: Grid) -> np.ndarray:
-    """Affine (4, 4) of ``grid``, laid over the image with ``affine``."""
+    """Return the affine (4, 4) of ``grid``, laid over the image with ``affine``."""
     affine = np.asarray(affine, dtype=float)
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    spacing = voxel_spacing(affine)
     out = affine.copy()
     out[:3, :3] = affine[:3, :3] / spacing * np.asarray(grid.spacing)
     first = (np.asarray(grid.origin) + 0.5 * np.asarray(grid.spacing)) / spacing - 0.5
@@ -67,30 +65,22 @@ def grid_affine(affine: np.ndarray, grid: Grid) -> np.ndarray:
     return out
 
 
-def with_affine(values: Tensor, affine: Tensor, source: MetaTensor) -> MetaTensor:
-    """``values`` with their own affine and a copy of the other meta data of ``source``, which keeps its own affine."""
-    from monai.data import MetaTensor
+def resample(
+    volume: np.ndarray, source: Grid, target: Grid, mode: str = "linear", values: Callable | None = None
+) -> np.ndarray:
+    """Return the values of ``volume`` at the voxel centres of ``target``, ``(C, *target.shape)``; zero outside.
 
-    return MetaTensor(values, affine=affine, meta={k: v for k, v in source.meta.items() if k != "affine"})
+    Separable: a weight matrix an axis, slice by slice, so that neither a field of coordinates nor a floating-point copy
+    of the volume is held.
 
-
-def resample(volume: Any, source: Grid, target: Grid, mode: str = "linear", values: Callable | None = None) -> Any:
-    """Values of ``volume`` at the voxel centres of ``target``; zero outside.
-
-    Args: ``volume`` (C, D, H, W) on ``source``, an array, or a tensor on any device. ``mode``: "linear" (float32
-    result; averages first where the target is coarser, so that no voxel is skipped) or "nearest" (dtype kept, for label
-    maps). ``values``: applied to each slice (H, W) before it is interpolated linearly, as to scale HU without a second
-    volume.
-    Returns ``(C, *target.shape)``, a tensor for a tensor. Separable: a weight matrix an axis, slice by slice, so that
-    neither a field of coordinates nor a floating-point copy of the volume is held.
+    Args:
+        volume: (C, D, H, W) on ``source``.
+        mode: "linear" (float32 result; averages first where the target is coarser, so that no voxel is skipped) or
+            "nearest" (dtype kept, for label maps).
+        values: applied to each slice (H, W) before it is interpolated linearly, as to scale HU without a second volume.
     """
     if mode not in ("linear", "nearest"):
         raise ValueError(f"mode must be 'linear' or 'nearest', not {mode!r}")
-    if hasattr(volume, "detach"):
-        import torch
-
-        array = volume.detach().cpu().numpy()
-        return torch.from_numpy(resample(array, source, target, mode, values)).to(volume.device)
     volume, source = _crop_to(volume, source, target)
     if 0 in volume.shape:
         return np.zeros((volume.shape[0], *target.shape), np.float32 if mode == "linear" else volume.dtype)

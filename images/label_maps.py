@@ -10,7 +10,7 @@ import numpy as np
 
 from oarseg.errors import GeometryError, InputError, OarsegError
 from oarseg.geometry.check_ct import check_affine, check_shape
-from oarseg.geometry.corners import GRID_MM, corners_apart
+from oarseg.geometry.affine import GRID_MM, corners_apart
 from oarseg.geometry.label_map import LabelMap
 
 NIFTI = (".nii.gz", ".nii")

@@ -64,5 +64,5 @@ class Configured:
         # Floats, as the bundle's LoadImaged gives: MONAI's scaling of int16 overflows near its end, where metal is.
         prepared = self.prepare({"image": meta_tensor(hu.astype(np.float32), affine)})["image"]
         result = self.inferer.segment(prepared[None].to(self.device), network, progress)
-        label = on_axes_of(affine, result.label, prepared)
+        label = on_axes_of(affine, result.label, prepared.affine)
         return label, result, np.asarray(prepared.affine, dtype=float)

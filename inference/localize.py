@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit
 
-from oarseg.geometry.body import body_grid
+from oarseg.geometry.box import body_grid
 from oarseg.geometry.box import Box, box_of_mask
 from oarseg.geometry.grid import Grid
 from oarseg.geometry.volume import Volume

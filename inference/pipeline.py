@@ -18,8 +18,8 @@ import numpy.typing as npt
 from oarseg.checksum import FILE, sha256
 from oarseg.geometry.box import Box
 from oarseg.geometry.check_ct import check_ct
-from oarseg.geometry.oblique import oblique_warnings, placed
-from oarseg.geometry.volume import on_axes_of
+from oarseg.geometry.canvas import placed
+from oarseg.geometry.volume import oblique_warnings
 from oarseg.images.read import CtImage
 from oarseg.inference.bundle import BUNDLE, read_bundle
 from oarseg.inference.engines import Engine, StoredNetworks, make_engine, stored_networks
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from oarseg.inference.configured import Configured
     from oarseg.networks import TwoStageNet
 
-__all__ = ["BUNDLE", "Pipeline", "Segmentation", "on_axes_of"]
+__all__ = ["BUNDLE", "Pipeline", "Segmentation"]
 
 
 @dataclass(frozen=True)

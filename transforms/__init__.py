@@ -18,11 +18,11 @@ _MODULES = {
     "OrganViewd": ".organ_view",
     "RandMirrord": ".mirror",
     "RandStaged": ".stage_choice",
-    "body_grid": "oarseg.geometry.body",
+    "body_grid": "oarseg.geometry.box",
     "box_of_mask": "oarseg.geometry.box",
     "grid_affine": "oarseg.geometry.grid",
     "image_grid": "oarseg.geometry.grid",
-    "resample": "oarseg.geometry.grid",
+    "resample": ".tensors",
 }
 __all__ = list(_MODULES)
 __getattr__ = lazy_names(__name__, _MODULES)

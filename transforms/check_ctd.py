@@ -11,8 +11,8 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from oarseg.errors import InputError
+from oarseg.geometry.affine import OBLIQUE_DEGREES, obliqueness
 from oarseg.geometry.check_ct import check_ct
-from oarseg.geometry.obliqueness import OBLIQUE_DEGREES, obliqueness
 
 
 class CheckCTd(MapTransform):

@@ -9,8 +9,9 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from oarseg.geometry.body import body_grid
-from oarseg.geometry.grid import grid_affine, image_grid, resample, with_affine
+from oarseg.geometry.box import body_grid
+from oarseg.geometry.grid import grid_affine, image_grid
+from oarseg.transforms.tensors import resample, with_affine
 
 
 class LocalizerViewd(MapTransform):

@@ -10,8 +10,9 @@ from monai.transforms import MapTransform, Randomizable
 
 from oarseg.errors import InputError
 from oarseg.geometry.box import Box, box_of_mask
-from oarseg.geometry.grid import grid_affine, image_grid, resample, with_affine
+from oarseg.geometry.grid import grid_affine, image_grid
 from oarseg.sites import Organ
+from oarseg.transforms.tensors import resample, with_affine
 
 
 class OrganViewd(MapTransform, Randomizable):

@@ -9,7 +9,7 @@ import torch
 from monai.transforms import Transform
 
 from oarseg.errors import GeometryError
-from oarseg.geometry.corners import GRID_MM, corners_apart
+from oarseg.geometry.affine import GRID_MM, corners_apart
 
 
 class CheckSameGridd(Transform):

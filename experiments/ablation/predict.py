@@ -22,8 +22,8 @@ from oarseg.datasets import load_datalist
 from oarseg.datasets.datalist import case_name
 from oarseg.errors import GeometryError
 from oarseg.evaluation.cases import score_case
+from oarseg.geometry.volume import on_axes_of
 from oarseg.inference import LocalizerInferer, TwoStageInferer
-from oarseg.inference.pipeline import on_axes_of
 from oarseg.networks import TwoStageNet
 from oarseg.networks.factor import network_factor
 from oarseg.sites import load_site
@@ -104,7 +104,7 @@ def _segment(
     affine = np.asarray(image.affine, dtype=float).copy()
     prepared = prepare({"image": image})["image"]
     label = inferer(prepared[None].to(device), network)
-    return on_axes_of(affine, label[0, 0].as_tensor(), prepared)
+    return on_axes_of(affine, label[0, 0].as_tensor().cpu(), prepared.affine)
 
 
 def _preprocessing(bundle: Path) -> Compose:

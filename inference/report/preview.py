@@ -19,7 +19,7 @@ from matplotlib.patheffects import withStroke
 from scipy import ndimage
 
 from oarseg import __version__
-from oarseg.geometry.obliqueness import OBLIQUE_DEGREES, obliqueness
+from oarseg.geometry.affine import OBLIQUE_DEGREES, obliqueness
 from oarseg.inference.report.measure import Measure
 from oarseg.sites import Organ, Site
 

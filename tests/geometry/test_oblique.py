@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from scipy.spatial.transform import Rotation
 
-import oarseg.geometry.oblique as oblique
 from oarseg.errors import GeometryError
-from oarseg.geometry.oblique import ObliqueCanvas, obliqueness, placed, straight_geometry, straightened
-from oarseg.geometry.volume import scaled, turned, turned_geometry
+from oarseg.geometry import volume as volumes
+from oarseg.geometry.affine import obliqueness
+from oarseg.geometry.canvas import ObliqueCanvas, placed
+from oarseg.geometry.volume import scaled, straight_geometry, straightened, turned, turned_geometry
 from oarseg.images.read import CtImage
 from oarseg.inference import Pipeline
 from oarseg.sites import load_site
@@ -40,7 +41,7 @@ def affine_of(matrix: np.ndarray, spacing: tuple[float, float, float]) -> np.nda
 def test_obliqueness_is_the_largest_angle_to_the_nearest_axis(turns: dict, degrees: float) -> None:
     affine = affine_of(directions(**turns), (3, 1.5, 0.8))
     assert obliqueness(affine) == pytest.approx(degrees, abs=0.05)
-    assert len(oblique.oblique_warnings(affine)) == (degrees > oblique.OBLIQUE_DEGREES)
+    assert len(volumes.oblique_warnings(affine)) == (degrees > volumes.OBLIQUE_DEGREES)
 
 
 @pytest.mark.parametrize("turns", [{"x": 10}, {"x": 10, "y": -20}, {"z": 44}])
@@ -80,12 +81,12 @@ def test_straightened_values_are_those_of_the_place() -> None:
     beyond = ((index < -1) | (index > size)).any(axis=-1)
     assert within.sum() * np.prod(volume.grid.spacing) > 0.85 * hu.size * 3
     assert np.abs(volume.voxels - places @ [3.0, -5.0, 7.0])[within].max() <= 1.01
-    assert beyond.any() and (volume.voxels[beyond] == oblique.LOW_HU).all(), "air beyond the CT"
+    assert beyond.any() and (volume.voxels[beyond] == volumes.LOW_HU).all(), "air beyond the CT"
     np.testing.assert_allclose(volume.on(volume.grid)[0, 0], scaled(volume.voxels), atol=1e-6)
 
 
 def test_a_straight_grid_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(oblique, "MAX_VOXELS", 1000)
+    monkeypatch.setattr(volumes, "MAX_VOXELS", 1000)
     with pytest.raises(GeometryError, match=r"45 degrees oblique.* voxels, more than 1,000; crop"):
         straightened(np.zeros((10, 10, 10), np.int16), affine_of(directions(x=45), (1, 1, 1)))
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import nibabel as nib
 import numpy as np
 import pytest
@@ -40,8 +38,8 @@ def test_turning_is_monais_orientation(direction: str) -> None:
     shape, after = turned_geometry(hu.shape, affine)
     assert shape == found.shape and "".join(nib.aff2axcodes(after)) == "".join(AXES)
     np.testing.assert_allclose(after, expected.affine)
-    np.testing.assert_array_equal(on_axes_of(affine, found, SimpleNamespace(affine=after)), hu)
-    np.testing.assert_array_equal(on_axes_of(affine, torch.from_numpy(found.copy()), expected), hu)
+    np.testing.assert_array_equal(on_axes_of(affine, found, after), hu)
+    np.testing.assert_array_equal(on_axes_of(affine, torch.from_numpy(found.copy()), expected.affine), hu)
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
