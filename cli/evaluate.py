@@ -19,7 +19,8 @@ EXAMPLES = """  oarseg evaluate contours experts -o scores
   oarseg evaluate contours data/han_ct -o scores --section validation
       against a data set (dataset.json): its own labels; silver labels never score
   oarseg evaluate contours clinical -o scores --names names.json --images cts
-      against RTSTRUCTs (<case>.dcm, or one in <case>/); names.json: {"Parotid-Left": "parotid_left"}
+      against RTSTRUCTs (<case>.dcm, or one in <case>/). ROI names are known as oarseg convert knows them ("Lt Parotid",
+      "Parotis re", ...); names.json adds others: {"Medulla": "brainstem", "Parotid_L old": null}; null: pass over
   oarseg evaluate --compare scores_a scores_b -o comparison
       paired differences B - A with intervals and Wilcoxon tests
 
@@ -52,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labelled", type=comma_list, metavar="A,B", help="organs that every reference was asked for, found or not"
     )
-    parser.add_argument("--names", type=Path, metavar="MAP.json", help="ROI name to organ key, beside the TG-263 names")
+    parser.add_argument("--names", type=Path, metavar="MAP.json", help="further ROI names: name to organ or null")
     parser.add_argument("--images", type=Path, metavar="DIR", help="CTs by case name, for the pictures")
     parser.add_argument(
         "--tolerance-mm", type=float, metavar="MM", help=f"of the surface Dice (default: {TOLERANCE_MM:g})"

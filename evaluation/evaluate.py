@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from oarseg.dicom.read.structure_set import read_names
 from oarseg.errors import ConfigError
 from oarseg.evaluation.cases import TOLERANCE_MM, score_case
 from oarseg.evaluation.figures import write_box_plots
@@ -27,6 +26,7 @@ from oarseg.evaluation.tables import failures_markdown, summary_csv, summary_mar
 from oarseg.evaluation.worst import worst_page
 from oarseg.geometry.label_map import LabelMap
 from oarseg.sites import Site
+from oarseg.sites.roi_names import NameTable, load_names
 
 SCORES, CASES, SUMMARY, SUMMARY_CSV = "scores.csv", "cases.csv", "summary.md", "summary.csv"
 FAILURES, PLOTS, WORST = "failures.md", "box_plots.png", "worst.html"
@@ -66,11 +66,10 @@ def evaluate(job: Job, site: Site) -> Evaluation:
     check_tolerance(job.tolerance_mm)
     if job.worst < 0:
         raise ConfigError(f"--worst {job.worst}: expected the number of organs to show, or 0")
-    for key in job.labelled:
-        site.organ(key)
+    job = replace(job, labelled=tuple(site.organ(name).key for name in job.labelled))
     check_place(job.out, NAMES, job.overwrite)
     pairs, notes = _pairs(job)
-    names = read_names(job.names, site)
+    names = load_names(site, job.names)
     rows: list[dict] = []
     cases: list[dict] = []
     fine = 0
@@ -125,7 +124,7 @@ def _pairs(job: Job) -> tuple[list[Pair], list[str]]:
     return pair_cases(predictions, references, job.allow_missing)
 
 
-def _write(job: Job, site: Site, done: Evaluation, pairs: Sequence[Pair], names: dict[str, str]) -> None:
+def _write(job: Job, site: Site, done: Evaluation, pairs: Sequence[Pair], names: NameTable) -> None:
     page = _worst(job, site, done, pairs, names) if job.worst else ""
     with staged(job.out, NAMES) as folder:
         write_scores(folder / SCORES, done.rows)
@@ -139,7 +138,7 @@ def _write(job: Job, site: Site, done: Evaluation, pairs: Sequence[Pair], names:
         (folder / FAILURES).write_text(failures_markdown(done.rows, done.notes, site), encoding="utf-8")
 
 
-def _worst(job: Job, site: Site, done: Evaluation, pairs: Sequence[Pair], names: dict[str, str]) -> str:
+def _worst(job: Job, site: Site, done: Evaluation, pairs: Sequence[Pair], names: NameTable) -> str:
     by_case = {pair.case: pair for pair in pairs}
 
     with tqdm(desc="drawing", unit="case", disable=True if job.quiet else None) as bar:

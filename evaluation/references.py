@@ -16,10 +16,11 @@ from oarseg.datasets import list_images, load_datalist
 from oarseg.datasets.datalist import case_name, output_name
 from oarseg.datasets.silver_list import LIST
 from oarseg.dicom.read.structure_set import is_rtstruct, read_rtstruct
-from oarseg.errors import ConfigError, InputError
+from oarseg.errors import ConfigError, InputError, OarsegError
 from oarseg.images.label_maps import NIFTI, LabelMap, check_same_grid, read_label_map
 from oarseg.images.results_folder import RTSTRUCT, SEGMENTATION
 from oarseg.sites import Site
+from oarseg.sites.roi_names import NameTable
 from oarseg.text import printable
 
 POSTFIX = "_seg"
@@ -186,13 +187,27 @@ def add_images(references: Mapping[str, Reference], folder: Path) -> dict[str, R
     }
 
 
-def load_pair(pair: Pair, site: Site, names: Mapping[str, str], labelled: Sequence[str] = ()) -> LoadedPair:
-    """Read a pair on one grid; an RTSTRUCT is drawn on the voxels of the other side.
+def load_pair(pair: Pair, site: Site, names: NameTable, labelled: Sequence[str] = ()) -> LoadedPair:
+    """Return both label maps of a pair on one grid; an RTSTRUCT is drawn on the voxels of the other side.
 
-    ``names``: organ keys by ROI name. ``labelled``: organs that every reference was asked for, besides those it holds;
-    for references that do not say so themselves. Raises GeometryError where the grids differ, ConfigError where both
-    are RTSTRUCTs, and whatever reading raises.
+    Args:
+        pair: the files.
+        site: the organs and their label values.
+        names: which ROI name is which organ.
+        labelled: keys of organs that every reference labels besides those it holds, for references that do not say so
+            themselves.
+    Raises an error that names the case: GeometryError where the grids differ, ConfigError where both are RTSTRUCTs, and
+    whatever reading raises.
     """
+    try:
+        return _loaded(pair, site, names, labelled)
+    except OarsegError as error:
+        if str(error).startswith(f"{pair.case}:"):
+            raise
+        raise type(error)(f"{pair.case}: {error}") from error
+
+
+def _loaded(pair: Pair, site: Site, names: NameTable, labelled: Sequence[str]) -> LoadedPair:
     kinds = [not path.name.endswith(NIFTI) for path in (pair.prediction, pair.reference.path)]
     if all(kinds):
         raise ConfigError(f"{pair.case}: both sides are RTSTRUCT; one must be NIfTI, as it has the voxels")
@@ -210,8 +225,8 @@ def load_pair(pair: Pair, site: Site, names: Mapping[str, str], labelled: Sequen
         else:
             reference = read_label_map(pair.reference.path)
     check_same_grid(prediction, reference, pair.case)
-    told = pair.reference.labelled
-    if told is None:
+    judged = pair.reference.labelled
+    if judged is None:
         present = {organ.key for organ in site.organs if (reference.label == organ.value).any()}
-        told = tuple(key for key in site.values if key in present | set(held) | set(labelled))
-    return LoadedPair(prediction, reference, told, tuple(printable(f"{pair.case}: {note}") for note in notes))
+        judged = tuple(key for key in site.values if key in present | set(held) | set(labelled))
+    return LoadedPair(prediction, reference, judged, tuple(printable(f"{pair.case}: {note}") for note in notes))

@@ -9,18 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 
 from oarseg.errors import ConfigError
+from oarseg.fields import build, flag, maybe, no_duplicates, number, several, text, whole
 from oarseg.sites.check import problems
-from oarseg.sites.fields import build, flag, maybe, no_duplicates, number, several, text, whole
 
 Triple = tuple[float, float, float]
 FOLDER = Path(__file__).resolve().parent
-# Beside the tables, no sites: SNOMED CT codes and published volumes of the organs of all of them (see
-# ``oarseg.sites.codes`` and ``oarseg.sites.volumes``).
+# Beside the tables, no sites: SNOMED CT codes, published volumes and clinics' names of the organs of all of them (see
+# ``oarseg.sites.codes``, ``oarseg.sites.volumes`` and ``oarseg.sites.roi_names``).
 CODES = "snomed.json"
 VOLUMES = "published_volumes.json"
+ROI_NAMES = "roi_names.json"
 # A table of 254 organs with all its fields is a tenth of this; more is no table.
 MAX_BYTES = 1_000_000
 
@@ -90,13 +92,18 @@ class Site:
     sources: tuple[str, ...] = ()
     path: Path | None = field(default=None, compare=False)
 
-    def organ(self, key: str) -> Organ:
-        """The row of ``key``. Raises ConfigError with the keys that exist."""
-        for organ in self.organs:
-            if organ.key == key:
-                return organ
-        known = ", ".join(o.key for o in self.organs)
-        raise ConfigError(f"organ {key!r} is not in site {self.site!r}; it has: {known}")
+    def organ(self, name: str) -> Organ:
+        """Return the organ with a key or TG-263 name, in any case: ``parotid_left``, ``Parotid_L``, ``PAROTID_L``.
+
+        Raises ConfigError with the name that was perhaps meant, and all there are.
+        """
+        known = {word.casefold(): organ for organ in self.organs for word in (organ.name, organ.key)}
+        if found := known.get(name.strip().casefold()):
+            return found
+        near = get_close_matches(name.strip().casefold(), known, n=1)
+        meant = f"; did you mean {known[near[0]].key}?" if near else "."
+        held = ", ".join(f"{o.key} ({o.name})" for o in self.organs)
+        raise ConfigError(f"organ {name!r} is not in site {self.site!r}{meant} The site has: {held}")
 
     @property
     def values(self) -> dict[str, int]:
@@ -159,7 +166,7 @@ def load_site(name: str = "head_neck") -> Site:
 
 def known_sites() -> list[str]:
     """Names of the tables that come with oarseg."""
-    return sorted(path.stem for path in FOLDER.glob("*.json") if path.name not in (CODES, VOLUMES))
+    return sorted(path.stem for path in FOLDER.glob("*.json") if path.name not in (CODES, VOLUMES, ROI_NAMES))
 
 
 def _read(path: Path) -> object:

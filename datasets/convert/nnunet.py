@@ -13,11 +13,11 @@ from functools import partial
 from pathlib import Path
 
 from oarseg.datasets.convert.cases import Case, Listing
-from oarseg.datasets.convert.names import NameTable
 from oarseg.datasets.convert.volumes import MaskFile, load_files
 from oarseg.errors import ConfigError, InputError
 from oarseg.images.label_maps import NIFTI
 from oarseg.images.read import NRRD
+from oarseg.sites.roi_names import NameTable
 
 _NOT_ORGANS = ("background", "ignore")
 # "²" is a digit, too, but no number.

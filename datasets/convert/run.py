@@ -21,7 +21,6 @@ import numpy as np
 
 from oarseg.datasets.convert.cases import Case, Listing, Loaded
 from oarseg.datasets.convert.labels import Labels, merged
-from oarseg.datasets.convert.names import load_table
 from oarseg.datasets.convert.numbers import Numbers, read_numbers
 from oarseg.datasets.convert.sets import SETS, DataSet
 from oarseg.datasets.convert.split import TRAINING, VALIDATION, check_share, missing, section
@@ -29,6 +28,7 @@ from oarseg.datasets.convert.state import DATALIST, State, made_from, read_state
 from oarseg.errors import ConfigError, InputError, OutputError
 from oarseg.files import writing
 from oarseg.sites import Site
+from oarseg.sites.roi_names import NameTable, load_names
 from oarseg.text import printable
 
 
@@ -43,6 +43,17 @@ class Plan:
     todo: tuple[tuple[Case, str], ...]
     numbers: tuple[Numbers, Path] | None
     site: Site
+    names: NameTable
+
+    def folders(self) -> dict[str, str]:
+        """Return the source's folder by case, where cases are numbered. Folders' names may be patients'."""
+        cases = {case.name for case in self.listing.cases} | self.listing.refused.keys()
+        numbered = self.numbers[0].folders.items() if self.numbers else ()
+        return {case: folder for folder, case in numbered if case in cases}
+
+    def suggested_names(self) -> dict[str, str | None]:
+        """Return a map of all names found, to edit and to give back: organ key by name, None where it is not known."""
+        return self.names.suggestion({name for name, _ in self.listing.known} | self.listing.unknown.keys())
 
 
 @dataclass
@@ -88,11 +99,12 @@ def plan(
     if data_set.numbered and state.cases and not where.exists():
         raise ConfigError(f"no map of cases at {where}, so cases would get other numbers; put it back, or give --map")
     known = read_numbers(where) if data_set.numbered else Numbers()
-    listing = data_set.list_cases(source, load_table(site, names), known)
+    table = load_names(site, names)
+    listing = data_set.list_cases(source, table, known)
     _check_site(listing, site)
     hashes = {case.name: made_from(case, source) for case in listing.cases}
     todo = tuple((c, hashes[c.name]) for c in listing.cases if not state.done(c, hashes[c.name]))
-    return Plan(data_set, source, listing, state, todo, (known, where) if data_set.numbered else None, site)
+    return Plan(data_set, source, listing, state, todo, (known, where) if data_set.numbered else None, site, table)
 
 
 def convert(work: Plan, step: Callable[[str], None] = lambda name: None) -> Outcome:

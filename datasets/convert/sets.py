@@ -8,11 +8,11 @@ from pathlib import Path
 
 from oarseg.datasets.convert import file_sets
 from oarseg.datasets.convert.cases import Listing
-from oarseg.datasets.convert.names import NameTable
 from oarseg.datasets.convert.nnunet import list_nnunet
 from oarseg.datasets.convert.numbers import Numbers
 from oarseg.datasets.convert.openkbp import list_openkbp
 from oarseg.datasets.convert.structure_sets import list_structure_sets
+from oarseg.sites.roi_names import NameTable
 
 UNKNOWN = "not stated here; whoever made the data knows"
 

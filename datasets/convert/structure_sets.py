@@ -18,7 +18,6 @@ import numpy as np
 from pydicom.dataset import Dataset
 
 from oarseg.datasets.convert.cases import Case, Listing, Loaded
-from oarseg.datasets.convert.names import NameTable
 from oarseg.datasets.convert.numbers import Numbers
 from oarseg.dicom.guards.nested import items_of, text_of
 from oarseg.dicom.read.header import Header, read_header
@@ -28,6 +27,7 @@ from oarseg.dicom.write.rtstruct import RTSTRUCT_CLASS
 from oarseg.errors import GeometryError, InputError, OarsegError
 from oarseg.geometry.label_map import LabelMap
 from oarseg.images.read import read_image
+from oarseg.sites.roi_names import NameTable
 from oarseg.text import printable
 
 # In place of a file's name in messages.
@@ -56,9 +56,9 @@ def list_structure_sets(source: Path, names: NameTable, numbers: Numbers) -> Lis
         except OarsegError as error:
             listing.refused[name] = clean(str(error))
             continue
-        told = {key: printable(roi) for key, roi in organs.items()}
-        read = partial(load, folder, plans[0].path, {roi: key for key, roi in organs.items()}, frozenset(held))
-        listing.cases.append(Case(name, patient, files, told, read, clean))
+        made_of = {key: printable(roi) for key, roi in organs.items()}
+        read = partial(load, folder, plans[0].path, names, frozenset(held))
+        listing.cases.append(Case(name, patient, files, made_of, read, clean))
     return listing.checked(source, "sub-folders with a CT and a structure set (RTSTRUCT) each")
 
 
@@ -70,26 +70,26 @@ def _files(folder: Path) -> Iterator[Path]:
         for path in (Path(place) / name for name in sorted(names) if not name.startswith(".")):
             count += path.is_file()
             if count > MAX_FILES:
-                told = f"a sub-folder of {folder.parent} holds more than {MAX_FILES} files; expected one patient"
-                raise InputError(told)
+                raise InputError(
+                    f"a sub-folder of {folder.parent} holds more than {MAX_FILES} files; expected one patient"
+                )
             if path.is_file():
                 yield path
 
 
 def _organs(path: Path, names: NameTable, listing: Listing) -> dict[str, str]:
-    """ROI name by organ key, counted in ``listing``."""
-    rois = roi_names(load_structure_set(path), FILE)
-    known = {roi: names.organ(roi) for roi in rois}
-    listing.known.update((printable(roi), key) for roi, key in known.items() if key)
-    listing.unknown.update(printable(roi) for roi, key in known.items() if not key and not names.ignored(roi))
+    """Return the ROI name by organ key, and count all names in ``listing``."""
+    rois = list(dict.fromkeys(roi_names(load_structure_set(path), FILE)))
+    listing.known.update((printable(roi), key) for roi in rois if (key := names.organ(roi)))
+    listing.unknown.update(map(printable, names.unknown(rois)))
     organs = names.organs(rois, FILE)
     if not organs:
         raise InputError(f"{FILE} names no organ of the table; see what was not recognised, and map it by --names")
     return organs
 
 
-def load(folder: Path, plan: Path, organs: Mapping[str, str], held: frozenset[str]) -> Loaded:
-    """Read the CT that the structure set ``plan`` refers to, and draw its organs (key by ROI name) on it.
+def load(folder: Path, plan: Path, names: NameTable, held: frozenset[str]) -> Loaded:
+    """Read the CT that the structure set ``plan`` refers to, and draw its organs on it.
 
     ``held``: UIDs of the CT series in the folder. Raises InputError, ConfigError, or GeometryError where the structure
     set is another CT's.
@@ -97,8 +97,8 @@ def load(folder: Path, plan: Path, organs: Mapping[str, str], held: frozenset[st
     dataset = load_structure_set(plan)
     series = _referenced(dataset)
     image = read_image(folder, _series(series, held))
-    _check_same_patient(dataset, image.volume.header, image.volume.frame_of_reference_uid, organs, bool(series))
-    contours, notes = organ_contours(dataset, organs, FILE)
+    _check_same_patient(dataset, image.volume.header, image.volume.frame_of_reference_uid, names, bool(series))
+    contours, notes = organ_contours(dataset, names, FILE)
     notes = [note for note in notes if "not in the organ table" not in note]
     hu = image.tensor[0].numpy()
     grid = LabelMap(np.empty(hu.shape, dtype=bool), image.affine)
@@ -109,8 +109,8 @@ def load(folder: Path, plan: Path, organs: Mapping[str, str], held: frozenset[st
 
 def _masks(contours: Mapping, grid: LabelMap, notes: list[str]) -> Iterator[tuple[str, np.ndarray]]:
     for key, points in contours.items():
-        mask, told = draw(points, grid, key)
-        notes += told
+        mask, remarks = draw(points, grid, key)
+        notes += remarks
         yield key, mask.transpose(2, 1, 0)
 
 
@@ -135,12 +135,15 @@ def _series(referenced: list[str], held: frozenset[str]) -> str | None:
     )
 
 
-def _check_same_patient(dataset: Dataset, header: Dataset, frame: str, organs: Mapping[str, str], series: bool) -> None:
-    """Refuse a structure set of another patient or another frame of reference than the CT's; no UID is told."""
+def _check_same_patient(dataset: Dataset, header: Dataset, frame: str, names: NameTable, series: bool) -> None:
+    """Refuse a structure set of another patient or another frame of reference than the CT's; no message has a UID.
+
+    ``frame``: the CT's frame of reference. ``series``: whether the structure set refers to a series.
+    """
     ids = {text_of(d, "PatientID", FILE) for d in (dataset, header)} - {""}
     if len(ids) > 1:
         raise InputError(f"{FILE} is another patient's than the CT; leave what belongs together in the folder")
-    rois = [r for r in items_of(dataset, ROIS, FILE) if text_of(r, "ROIName", FILE) in organs]
+    rois = [r for r in items_of(dataset, ROIS, FILE) if names.organ(text_of(r, "ROIName", FILE))]
     stated = {text_of(r, "ReferencedFrameOfReferenceUID", FILE) for r in rois}
     if stated <= {""}:
         frames = items_of(dataset, "ReferencedFrameOfReferenceSequence", FILE)
@@ -152,8 +155,9 @@ def _check_same_patient(dataset: Dataset, header: Dataset, frame: str, organs: M
             "CT that it was drawn on"
         )
     if not (stated and frame) and not series:
-        told = f"{FILE} and the CT state no frame of reference and no series in common; export both again"
-        raise GeometryError(told)
+        raise GeometryError(
+            f"{FILE} and the CT state no frame of reference and no series in common; export both again"
+        )
 
 
 def without_names(text: str, folder: Path, files: tuple[Path, ...]) -> str:

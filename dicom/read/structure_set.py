@@ -1,7 +1,7 @@
 """DICOM RT Structure Sets as label maps: ROI names to organs, contours to voxels of a given grid.
 
-A name is an organ's if it is its TG-263 name, letter by letter, or if the user's own map says so. Nothing is guessed:
-"Parotid-Left" may be anybody's left. What matched nothing is reported.
+Which name is which organ is said by :mod:`oarseg.sites.roi_names` and the user's own map. What is in neither is
+reported.
 
 A voxel is inside where its centre is (even-odd rule); contours of one ROI on one slice are combined by exclusive or, so
 that an inner contour is a hole whether it is keyholed or drawn on its own (DICOM PS3.3 C.8.8.6.3).
@@ -9,8 +9,7 @@ that an inner contour is a hole whether it is keyholed or drawn on its own (DICO
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from oarseg.dicom.write.rtstruct import RTSTRUCT_CLASS
 from oarseg.errors import ConfigError, GeometryError, InputError
 from oarseg.geometry.label_map import LabelMap
 from oarseg.sites import Site
+from oarseg.sites.roi_names import NameTable
 
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 ROIS, CONTOURS = "StructureSetROISequence", "ROIContourSequence"
@@ -50,35 +50,22 @@ class Structures:
     notes: tuple[str, ...]
 
 
-def read_names(path: Path | None, site: Site) -> dict[str, str]:
-    """Organ keys by ROI name: the TG-263 names and those of a JSON file such as {"Parotid-Left": "parotid_left"}.
-
-    Raises InputError or ConfigError where the file is missing, no such map, or names an unknown organ.
-    """
-    names = {organ.name: organ.key for organ in site.organs}
-    if path is None:
-        return names
-    try:
-        own = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"no map of ROI names at {path} ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is no JSON ({error}); expected {{ROI name: organ key}}") from error
-    if not isinstance(own, dict) or not all(isinstance(key, str) for key in own.values()):
-        raise ConfigError(f'{path} must be a JSON object of names, such as {{"Parotid-Left": "parotid_left"}}')
-    for key in own.values():
-        site.organ(key)
-    return names | own
-
-
 def read_rtstruct(
-    path: Path, grid: LabelMap, site: Site, names: Mapping[str, str], may_lack_all: bool = False
+    path: Path, grid: LabelMap, site: Site, names: NameTable, may_lack_all: bool = False
 ) -> Structures:
-    """Draw the organs of an RTSTRUCT on the voxels of ``grid``; ``names``: organ key by ROI name.
+    """Return the organs of an RTSTRUCT as a label map on the voxels of ``grid``.
 
-    Where two organs overlap, the smaller has the voxel, and a note says so. ``may_lack_all``: one without any organ is
-    an empty label map and a note, as of a prediction that found nothing. Raises InputError (no RTSTRUCT, damaged),
-    ConfigError (no ROI is an organ, two ROIs are one organ) or GeometryError (contours off the grid's slices).
+    Where two organs overlap, the smaller has the voxel, and a note says so.
+
+    Args:
+        path: the RTSTRUCT.
+        grid: its shape and affine (index to RAS mm) count.
+        site: the organs and their label values.
+        names: which ROI name is which organ.
+        may_lack_all: whether a structure set without any organ is an empty label map and a note, as of a prediction
+            that found nothing, instead of an error.
+    Raises InputError (no RTSTRUCT, damaged), ConfigError (no ROI is an organ, two ROIs are one organ) or GeometryError
+    (contours off the grid's slices).
     """
     dataset = load_structure_set(path)
     chosen, notes = organ_contours(dataset, names, path.name)
@@ -90,12 +77,12 @@ def read_rtstruct(
     masks = {}
     for key, contours in chosen.items():
         where = f"{path.name}, {site.organ(key).name}"
-        mask, told = draw(contours, grid, where)
-        notes += told
+        mask, remarks = draw(contours, grid, where)
+        notes += remarks
         if mask.any():
             masks[key] = mask
         else:
-            notes.append(f"{where}: contours that hold no voxel's centre, left out")
+            notes.append(f"{where}: no voxel's centre lies within its contours, left out")
     label = np.zeros(grid.label.shape, dtype=np.uint8)
     for key in sorted(masks, key=lambda k: -int(masks[k].sum())):
         taken = int(np.count_nonzero(label[masks[key]]))
@@ -106,7 +93,7 @@ def read_rtstruct(
 
 
 def is_rtstruct(path: Path) -> bool:
-    """Whether a file is an RTSTRUCT, by its header."""
+    """Return whether a file is an RTSTRUCT, by its header."""
     try:
         with path.open("rb") as file:
             if inflates_beyond(file):
@@ -118,6 +105,7 @@ def is_rtstruct(path: Path) -> bool:
 
 
 def load_structure_set(path: Path) -> Dataset:
+    """Return an RTSTRUCT with its ROIs and contours. Raises InputError where the file is none, or damaged."""
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path.name} is larger than {MAX_BYTES >> 20} MiB, so no RTSTRUCT of one patient")
@@ -139,40 +127,40 @@ def load_structure_set(path: Path) -> Dataset:
     return dataset
 
 
-def organ_contours(
-    dataset: Dataset, names: Mapping[str, str], file: str
-) -> tuple[dict[str, list[np.ndarray]], list[str]]:
-    """Contours (n, 3) LPS mm by organ key, and notes on the ROIs that are left out."""
+def organ_contours(dataset: Dataset, names: NameTable, file: str) -> tuple[dict[str, list[np.ndarray]], list[str]]:
+    """Return the contours, (n, 3) LPS mm, by organ key, and notes on the ROIs that are left out.
+
+    ``file`` names the structure set in messages. Raises InputError, or ConfigError where two ROIs are one organ.
+    """
     rois = _numbered(zip(_numbers(dataset, ROIS, "ROINumber", file), roi_names(dataset, file), strict=True), file)
     drawn = _numbered(
         zip(_numbers(dataset, CONTOURS, "ReferencedROINumber", file), items_of(dataset, CONTOURS, file), strict=True),
         file,
     )
-    unknown = [name for name in rois.values() if name not in names]
+    unknown = names.unknown(rois.values())
     notes = [f"{file}: not in the organ table, left out: {_listed(unknown)} (see --names)"] if unknown else []
+    names.organs(rois.values(), file)
     chosen: dict[str, list[np.ndarray]] = {}
     for number, name in rois.items():
-        if name not in names:
+        if (key := names.organ(name)) is None:
             continue
-        if names[name] in chosen:
-            raise ConfigError(f"{file}: two ROIs are {names[name]}, the second is {name!r}; expected each organ once")
         where = f"{file}, {name}"
         contours = items_of(drawn[number], "ContourSequence", where) if number in drawn else []
         closed = [c for c in contours if text_of(c, "ContourGeometricType", where) in CLOSED]
         if points := [p for p in (_points(c, where) for c in closed) if len(p)]:
-            chosen[names[name]] = points
+            chosen[key] = points
         else:
             notes.append(f"{file}: {name} has no closed contour, left out")
     return chosen, notes
 
 
 def roi_names(dataset: Dataset, file: str) -> list[str]:
-    """The name of each ROI, in order; "" where it has none. Raises InputError."""
+    """Return the name of each ROI, in order; "" where it has none. Raises InputError."""
     return [text_of(roi, "ROIName", file) for roi in items_of(dataset, ROIS, file)]
 
 
 def _numbers(dataset: Dataset, sequence: str, keyword: str, file: str) -> list[int | None]:
-    """An ROI number of each item. Raises InputError where one is no whole number."""
+    """Return the ROI number of each item, None where it has none. Raises InputError where one is no whole number."""
     values = [value_of(item, keyword, file) for item in items_of(dataset, sequence, file)]
     if wrong := [v for v in values if not isinstance(v, int | None)]:
         raise InputError(f"{file}: {keyword} is {str(wrong[0])[:40]!r}, expected a whole number; export it again")
@@ -180,7 +168,7 @@ def _numbers(dataset: Dataset, sequence: str, keyword: str, file: str) -> list[i
 
 
 def _numbered(rows: Iterable[tuple[int | None, Any]], file: str) -> dict[int, Any]:
-    """What belongs to each ROI number. Raises InputError where a number is missing or stands twice."""
+    """Return what belongs to each ROI number. Raises InputError where a number is missing or stands twice."""
     found: dict[int, Any] = {}
     for number, value in rows:
         if number is None or number in found:
@@ -210,11 +198,12 @@ def _points(contour: Dataset, where: str) -> np.ndarray:
 
 
 def draw(contours: list[np.ndarray], grid: LabelMap, where: str) -> tuple[np.ndarray, list[str]]:
-    """Mask (i, j, k) of one ROI's closed contours, each (n, 3) LPS mm, on the voxels of ``grid``, and notes.
+    """Return the mask (i, j, k) of one ROI's closed contours on the voxels of ``grid``, and notes.
 
-    A contour that stands twice counts once: by exclusive or the organ would vanish. Raises GeometryError where a
-    contour does not lie in one plane of voxels, lies between two or off the grid, or where most slices between the
-    contours have none (they were drawn on thicker slices).
+    ``contours``: each (n, 3) LPS mm. ``where`` names the ROI in messages. A contour that stands twice counts once: by
+    exclusive or the organ would vanish. Raises GeometryError where a contour does not lie in one plane of voxels, lies
+    between two or off the grid, or where most slices between the contours have none (they were drawn on thicker
+    slices).
     """
     different = list({points.tobytes(): points for points in contours}.values())
     twice = len(contours) - len(different)
@@ -247,7 +236,7 @@ def draw(contours: list[np.ndarray], grid: LabelMap, where: str) -> tuple[np.nda
 
 
 def _gaps(levels: set[int], where: str) -> list[str]:
-    """A note on slices without a contour between others; GeometryError where most have none."""
+    """Return a note on slices without a contour between others. Raises GeometryError where most have none."""
     steps = np.diff(sorted(levels))
     if len(steps) > 2 and np.median(steps) > 1:
         raise GeometryError(

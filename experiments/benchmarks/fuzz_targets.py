@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import fuzz_seeds as seeds
 import numpy as np
-from fuzz_bytes import byte_changes, changed, json_files
-from fuzz_dicom import files
-from fuzz_packed import packed_files
-from fuzz_property import Broken, holds
-from fuzz_tables import csv_files, toml_files
-from fuzz_zip import unpacked_from, zip_files
 from hypothesis import strategies as st
 
+from experiments.benchmarks import fuzz_seeds as seeds
+from experiments.benchmarks.fuzz_bytes import byte_changes, changed, json_files
+from experiments.benchmarks.fuzz_dicom import files
+from experiments.benchmarks.fuzz_packed import packed_files
+from experiments.benchmarks.fuzz_property import Broken, holds
+from experiments.benchmarks.fuzz_tables import csv_files, toml_files
+from experiments.benchmarks.fuzz_zip import unpacked_from, zip_files
 from oarseg.checksum import FILE, verified
 from oarseg.errors import OutputError
 from oarseg.sites import load_site
@@ -85,8 +85,9 @@ def read_series(contents: list[bytes], work: Path) -> str:
 def read_plan(content: bytes, work: Path) -> str:
     """Draw the organs on the CT's grid, and look for the RTSTRUCT's series."""
     from oarseg.datasets.convert.structure_sets import _referenced
-    from oarseg.dicom.read.structure_set import is_rtstruct, load_structure_set, read_names, read_rtstruct
+    from oarseg.dicom.read.structure_set import is_rtstruct, load_structure_set, read_rtstruct
     from oarseg.geometry.label_map import LabelMap
+    from oarseg.sites.roi_names import load_names
 
     path = work / "in" / "plan.dcm"
     path.write_bytes(content)
@@ -95,7 +96,7 @@ def read_plan(content: bytes, work: Path) -> str:
 
     def read() -> None:
         is_rtstruct(path)
-        found = read_rtstruct(path, grid, SITE, read_names(None, SITE), may_lack_all=True)
+        found = read_rtstruct(path, grid, SITE, load_names(SITE), may_lack_all=True)
         _referenced(load_structure_set(path))
         if found.label_map.label.shape != grid.label.shape or not set(found.organs) <= set(SITE.values):
             raise Broken(f"{found.label_map.label.shape} {found.organs}")
@@ -128,13 +129,12 @@ def _json_readers() -> dict[str, tuple[str, list, Callable[[Path], object]]]:
     from oarseg.bundles.model_info import read as model_info
     from oarseg.cohort.cases import find_cases
     from oarseg.datasets import load_datalist
-    from oarseg.datasets.convert.names import load_table
     from oarseg.datasets.convert.nnunet import list_nnunet
     from oarseg.datasets.convert.numbers import read_numbers
     from oarseg.datasets.convert.state import read_state
     from oarseg.datasets.silver_list import read_silver
-    from oarseg.dicom.read.structure_set import read_names
     from oarseg.inference.engines.ranges import read_table
+    from oarseg.sites.roi_names import load_names
 
     def datalist(path: Path) -> None:
         for section in ("training", "validation"):
@@ -144,12 +144,11 @@ def _json_readers() -> dict[str, tuple[str, list, Callable[[Path], object]]]:
         "datalist": ("dataset.json", [seeds.DATALIST], datalist),
         "cohort": ("dataset.json", [seeds.DATALIST], lambda path: list(find_cases(path, path.parent.parent / "out"))),
         "silver": ("silver.json", [seeds.SILVER], lambda path: read_silver(path.parent)),
-        "names": ("names.json", [seeds.NAMES], lambda path: load_table(SITE, path)),
-        "roi names": ("names.json", [{"Medulla": "brainstem"}], lambda path: read_names(path, SITE)),
+        "names": ("names.json", [seeds.NAMES], lambda path: load_names(SITE, path)),
         "model info": ("model_info.json", [seeds.MODEL_INFO], model_info),
         "numbers": ("numbers.json", [seeds.NUMBERS], read_numbers),
         "state": ("conversion.json", [seeds.STATE], lambda path: read_state(path.parent, {"format": "dicom"})),
-        "nnunet": ("dataset.json", seeds.NNUNET, lambda path: list_nnunet(path.parent, load_table(SITE))),
+        "nnunet": ("dataset.json", seeds.NNUNET, lambda path: list_nnunet(path.parent, load_names(SITE))),
         "metadata": ("configs/metadata.json", [{"weights_sha256": "00"}], lambda path: verified(path.parents[1])),
         "ranges": ("ranges.json", [seeds.ranges_seed()], lambda path: read_table(path.parent)),
         "site": ("site.json", [seeds.site_seed()], lambda path: load_site(str(path))),

@@ -215,3 +215,38 @@ def test_a_map_of_ones_own(export, tmp_path):
     names.write_text(json.dumps({"ON links?": "OpticNrv_L"}))
     again = plan("dicom", tmp_path / "in", tmp_path / "out", SITE, validation=0, names=names)
     assert len(again.todo) == 1 and "mandible" in convert(again).rows["training"][0]["labelled"]
+
+
+def test_a_dry_run_says_which_folder_is_which_case_and_its_names_can_be_edited_and_given_back(
+    export, tmp_path, capsys
+):
+    source, out, names = tmp_path / "in", tmp_path / "out", tmp_path / "names.json"
+    export(source / "Huber", NAMES | {"parotid_right": "Parotis re", "optic_nerve_left": "ON links?"})
+    export(source / "Maier", patient="two")
+    (source / "broken").mkdir()
+    (source / "broken" / "RS.dcm").write_bytes(b"")
+    args = ["convert", "dicom", str(source), str(out), "--validation", "0"]
+    assert main([*args, "--dry-run", "--write-names", str(names)]) == 1
+    printed = capsys.readouterr().out
+    assert {"  p0001_1: Huber", "  p0002_1: Maier", "  p0003_1: broken"} <= set(printed.splitlines())
+    assert "Parotis re -> Parotid_R (parotid_right): 1" in printed and not out.exists()
+    assert json.loads(names.read_text()) == {
+        "BrainStem": "brainstem", "Lt Parotid": "parotid_left", "MANDIBLE": "mandible", "ON links?": None,
+        "PTV 70": None, "Parotis re": "parotid_right",
+    }  # fmt: skip
+    # A map that somebody may have edited is never replaced.
+    assert main([*args, "--dry-run", "--write-names", str(names)]) == 2 and "names.json" in capsys.readouterr().err
+    names.write_text(json.dumps(json.loads(names.read_text()) | {"ON links?": "OpticNrv_L", "MANDIBLE": None}))
+    work = plan("dicom", source, out, SITE, validation=0, names=names)
+    assert work.listing.unknown == {}
+    assert set(convert(work).rows["training"][0]["labelled"]) == {
+        "parotid_left", "parotid_right", "brainstem", "optic_nerve_left"
+    }  # fmt: skip
+
+
+def test_names_are_written_for_sets_that_have_none_of_their_own(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "img.nrrd").write_bytes(b"")
+    args = ["convert", "pddca", str(tmp_path / "in"), str(tmp_path / "out"), "--dry-run"]
+    assert main([*args, "--write-names", str(tmp_path / "names.json")]) == 2
+    assert "--write-names" in capsys.readouterr().err and not (tmp_path / "names.json").exists()

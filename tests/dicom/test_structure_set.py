@@ -15,13 +15,14 @@ from pydicom.dataset import Dataset
 from pydicom.tag import Tag
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from oarseg.dicom.read.structure_set import draw, is_rtstruct, read_names, read_rtstruct
+from oarseg.dicom.read.structure_set import draw, is_rtstruct, read_rtstruct
 from oarseg.errors import ConfigError, GeometryError, InputError
 from oarseg.geometry.label_map import LabelMap
 from oarseg.sites import load_site
+from oarseg.sites.roi_names import load_names
 
 SITE = load_site()
-NAMES = read_names(None, SITE)
+NAMES = load_names(SITE)
 
 
 def grid_of(label: np.ndarray, affine: np.ndarray) -> LabelMap:
@@ -94,40 +95,24 @@ def test_contours_off_the_grid_are_refused():
         draw([square(6, 5, 15) + [[0, 0, 0], [0, 0, 5], [0, 0, 5], [5, 5, 0]]], grid, "roi")
 
 
-def test_names_are_matched_by_letter_or_by_the_users_map(scan, save_plan, tmp_path):
+def test_names_are_the_tables_or_the_users(scan, save_plan, tmp_path):
     label, affine = scan
-    names = {"parotid_left": "Parotid-Left", "mandible": "bone_mandible"}
-    path = save_plan(tmp_path / "plan.dcm", label, affine, names)
-    found = read_rtstruct(path, grid_of(label, affine), SITE, NAMES)
-    assert {"parotid_left", "mandible"} & set(found.organs) == set()
-    assert "'Parotid-Left'" in found.notes[0] and "'bone_mandible'" in found.notes[0] and "--names" in found.notes[0]
+    names = {"parotid_left": "Parotis li", "mandible": "Jaw", "brainstem": "Stem new"}
+    path, grid = save_plan(tmp_path / "plan.dcm", label, affine, names), grid_of(label, affine)
+    found = read_rtstruct(path, grid, SITE, NAMES)
+    assert {"mandible", "brainstem"} & set(found.organs) == set() and "parotid_left" in found.organs
+    assert "'Jaw'" in found.notes[0] and "'Stem new'" in found.notes[0] and "--names" in found.notes[0]
 
-    (tmp_path / "names.json").write_text(json.dumps({"Parotid-Left": "parotid_left"}))
-    mapped = read_rtstruct(path, grid_of(label, affine), SITE, read_names(tmp_path / "names.json", SITE))
-    assert "parotid_left" in mapped.organs and "mandible" not in mapped.organs
-    assert np.array_equal(mapped.label_map.label == 7, label == 7)
+    (tmp_path / "names.json").write_text(json.dumps({"Jaw": "mandible", "Stem new": None}))
+    mapped = read_rtstruct(path, grid, SITE, load_names(SITE, tmp_path / "names.json"))
+    assert "mandible" in mapped.organs and "brainstem" not in mapped.organs
+    assert np.array_equal(mapped.label_map.label == 4, label == 4)
+    # What the user passes over is not reported each time.
+    assert not any("Stem new" in note for note in mapped.notes)
 
-    (tmp_path / "twice.json").write_text(json.dumps({"Parotid-Left": "parotid_right"}))
-    with pytest.raises(ConfigError, match="two ROIs are parotid_right"):
-        read_rtstruct(path, grid_of(label, affine), SITE, read_names(tmp_path / "twice.json", SITE))
-
-
-@pytest.mark.parametrize(
-    "text, said", [("[1]", "JSON object"), ("{", "no JSON"), ('{"a": "heart"}', "heart"), ('{"a": 3}', "JSON object")]
-)
-def test_bad_maps_of_names(text, said, tmp_path):
-    (tmp_path / "names.json").write_text(text)
-    with pytest.raises(ConfigError, match=said):
-        read_names(tmp_path / "names.json", SITE)
-    with pytest.raises(InputError, match="no map"):
-        read_names(tmp_path / "none.json", SITE)
-
-
-@pytest.mark.parametrize("opening", ["[", '{"a":'])
-def test_a_map_of_names_nested_without_end(opening, tmp_path):
-    (tmp_path / "names.json").write_text(opening * 200_000)
-    with pytest.raises(ConfigError, match="no JSON"):
-        read_names(tmp_path / "names.json", SITE)
+    (tmp_path / "twice.json").write_text(json.dumps({"Jaw": "parotid_right"}))
+    with pytest.raises(ConfigError, match="plan.dcm: .*'Parotid_R'.* are both parotid_right"):
+        read_rtstruct(path, grid, SITE, load_names(SITE, tmp_path / "twice.json"))
 
 
 def test_a_prediction_without_any_organ_is_an_empty_map(scan, save_plan, tmp_path):

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from oarseg.dicom.read.structure_set import read_names
 from oarseg.errors import ConfigError, GeometryError, InputError
 from oarseg.evaluation.references import (
     Pair,
@@ -20,9 +19,10 @@ from oarseg.evaluation.references import (
     pair_cases,
 )
 from oarseg.sites import load_site
+from oarseg.sites.roi_names import load_names
 
 SITE = load_site()
-NAMES = read_names(None, SITE)
+NAMES = load_names(SITE)
 
 
 def touched(folder: Path, *names: str) -> Path:
@@ -169,6 +169,22 @@ def test_pairs_that_cannot_be_compared(scan, save_map, save_plan, tmp_path):
         load_pair(Pair("x", plan, Reference(plan)), SITE, NAMES)
     with pytest.raises(GeometryError, match="on slice"):
         load_pair(Pair("x", b, Reference(plan)), SITE, NAMES)
+
+
+def test_a_plan_may_use_the_clinic_s_names_and_an_error_names_the_case(scan, save_map, save_plan, tmp_path):
+    label, affine = scan
+    stored = save_map(tmp_path / "map.nii.gz", label, affine)
+    names = {"parotid_left": "Lt Parotid", "parotid_right": "Parotis re", "eye_left": "Globe izq"}
+    plan = save_plan(tmp_path / "pt_7" / "rtstruct.dcm", label, affine, names)
+    loaded = load_pair(Pair("pt_7", stored, Reference(plan)), SITE, NAMES)
+    assert loaded.labelled == tuple(SITE.values)
+    assert np.array_equal(loaded.reference.label, loaded.prediction.label)
+
+    twice = save_plan(tmp_path / "pt_8" / "rtstruct.dcm", label, affine, {"parotid_left": "Parotid right"})
+    with pytest.raises(ConfigError, match="pt_8: rtstruct.dcm: 'Parotid right' and 'Parotid_R' are both parotid_right"):
+        load_pair(Pair("pt_8", stored, Reference(twice)), SITE, NAMES)
+    with pytest.raises(InputError, match="pt_9: .*none.nii.gz"):
+        load_pair(Pair("pt_9", tmp_path / "none.nii.gz", Reference(stored)), SITE, NAMES)
 
 
 def test_silver_labels_and_parts_of_a_data_set_are_no_references(tmp_path):

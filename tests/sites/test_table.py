@@ -10,7 +10,7 @@ import pytest
 
 from oarseg.errors import ConfigError
 from oarseg.sites import load_organ, load_site
-from oarseg.sites.table import FOLDER
+from oarseg.sites.table import FOLDER, known_sites
 
 GRIDS = {
     "brainstem": (64, 64, 64), "eye_left": (32, 32, 32), "eye_right": (32, 32, 32), "mandible": (64, 128, 128),
@@ -40,10 +40,25 @@ def test_small_organs_weigh_more() -> None:
 
 
 def test_unknown_names_tell_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="brainstem, eye_left"):
+    with pytest.raises(ConfigError, match="'heart' is not in site 'head_neck'. .*eye_left .Eye_L., eye_right"):
         load_site().organ("heart")
+    with pytest.raises(ConfigError, match="'Parotid_Left_old' .*did you mean parotid_left"):
+        load_site().organ("Parotid_Left_old")
+    with pytest.raises(ConfigError, match="did you mean mandible.*Bone_Mandible"):
+        load_site().organ("bone mandible")
     with pytest.raises(ConfigError, match="no site table elbow.json; known sites: .*head_neck, .*thorax"):
         load_site("elbow")
+
+
+@pytest.mark.parametrize("name", ["parotid_left", "Parotid_L", "PAROTID_L", "parotid_l", " Parotid_Left "])
+def test_an_organ_has_a_key_and_a_tg_263_name_in_any_case(name: str) -> None:
+    assert load_site().organ(name).key == "parotid_left"
+
+
+def test_every_organ_of_every_site_has_its_own_names() -> None:
+    for site in map(load_site, known_sites()):
+        for organ in site.organs:
+            assert site.organ(organ.key) is organ and site.organ(organ.name.upper()) is organ
 
 
 def table(tmp_path: Path, change: Callable[[dict], object]) -> str:

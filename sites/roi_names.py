@@ -1,10 +1,10 @@
-"""Names as clinics and data sets spell them -> TG-263 names -> organ keys. Nothing is guessed.
+"""Names of contours as clinics and data sets spell them, and the organs that they mean. Nothing is guessed.
 
-A name is an organ's if, after normalisation, it is one of the spellings of ``names.json``, whole: "Parotid_L_PRV" or
-"Parotid L boost" is none. Normalisation: case, accents and separators do not count, nor where words are joined
-("BrainStem", "brain-stem"). A side is a word of its own ("Lt", "left", "_L", the L of "ParotidL"), anywhere in the
-name, exactly once; an organ that has no side must have none ("Mandible_L" is half a mandible), one that has a side
-must have it ("Parotid" is nobody's). What is left over is reported, and can be mapped by a file of one's own.
+A name is an organ's if, after normalisation, it is one of the spellings of ``roi_names.json``, whole: "Parotid_L_PRV"
+or "Parotid L boost" is none. Normalisation: case, accents and separators do not count, nor where words are joined
+("BrainStem", "brain-stem"). A side is a word of its own ("Lt", "left", "links", "_L", the L of "ParotidL"), anywhere in
+the name, exactly once; an organ without a side must have none ("Mandible_L" is half a mandible), one with a side must
+have it ("Parotid" is nobody's). What is left over is reported, and a map of the user's own can say what it is.
 """
 
 from __future__ import annotations
@@ -17,17 +17,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from oarseg.errors import ConfigError, InputError
-from oarseg.sites import Site
+from oarseg.sites.table import FOLDER, ROI_NAMES, Site
 from oarseg.text import printable
 
-TABLE = Path(__file__).with_name("names.json")
 MAX_NAME = 256
+# Sides that mean something else before an organ: "sin parotida" is Spanish for "without", "re-parotid" drawn again.
+NEVER_FIRST = ("sin", "re", "der")
 
 
 @dataclass(frozen=True)
 class NameTable:
-    """``spellings``: organ key by side ("L", "R" or "") and joined words. ``sides``: side by word. ``own``: the
-    user's, letter by letter; None for a name that is to be passed over.
+    """The names of contours that are known, and what they mean.
+
+    Args:
+        spellings: organ key by side ("L", "R" or "") and joined words.
+        sides: side by word.
+        own: the user's names, letter by letter; None for a name that is to be passed over.
     """
 
     spellings: Mapping[tuple[str, str], str]
@@ -35,35 +40,46 @@ class NameTable:
     own: Mapping[str, str | None] = field(default_factory=dict)
 
     def organ(self, name: str) -> str | None:
-        """The organ key of a name, None where it is no organ of the table."""
+        """Return the organ key of a name, None where it is no organ of the table."""
         name = name.strip()
         return self.own[name] if name in self.own else self._listed(name)
 
     def ignored(self, name: str) -> bool:
-        """Whether the user's own file says that the name is to be passed over."""
+        """Return whether the user's own map says that the name is to be passed over."""
         return name.strip() in self.own and self.own[name.strip()] is None
 
+    def unknown(self, names: Iterable[str]) -> list[str]:
+        """Return the names that are neither an organ nor passed over by the user's own map."""
+        return [name for name in names if self.organ(name) is None and not self.ignored(name)]
+
     def organs(self, names: Iterable[str], where: str) -> dict[str, str]:
-        """Name by organ key. Raises ConfigError where two names are one organ."""
+        """Return the name by organ key. Raises ConfigError where two names are one organ."""
         found: dict[str, str] = {}
         for name in names:
             key = self.organ(name)
             if key in found:
-                told = f"{printable(found[key])!r} and {printable(name)!r}"
-                raise ConfigError(f"{where}: {told} are both {key}; say by --names which is not: {{NAME: null}}")
+                both = f"{printable(found[key])!r} and {printable(name)!r}"
+                raise ConfigError(f"{where}: {both} are both {key}; say by --names which is not: {{NAME: null}}")
             if key:
                 found[key] = name
         return found
 
+    def suggestion(self, names: Iterable[str]) -> dict[str, str | None]:
+        """Return a map of ``names`` to edit and to give back: organ key by name, None where it is not known."""
+        return {name: self.organ(name) for name in sorted({*names, *self.own})}
+
     def _listed(self, name: str) -> str | None:
-        words = normalised(name)
-        sides = [self.sides[word] for word in words if word in self.sides]
-        rest = "".join(word for word in words if word not in self.sides)
+        sides, rest = [], ""
+        for place, word in enumerate(normalised(name)):
+            if word in self.sides and (place or word not in NEVER_FIRST):
+                sides.append(self.sides[word])
+            else:
+                rest += word
         return self.spellings.get(("".join(sides), rest)) if len(sides) < 2 else None
 
 
 def normalised(name: str) -> list[str]:
-    """The words of a name, without case, accents and separators.
+    """Return the words of a name, without case, accents and separators.
 
     >>> normalised("LtParotid-Gland"), normalised("OPTIC NERVE_L")
     (['lt', 'parotid', 'gland'], ['optic', 'nerve', 'l'])
@@ -75,12 +91,15 @@ def normalised(name: str) -> list[str]:
     return [word.casefold() for word in re.split(r"[\W_]+", parted) if word]
 
 
-def load_table(site: Site, own: Path | None = None) -> NameTable:
-    """The table for the organs of ``site``, and the user's file ``own``: {name: organ key, TG-263 name or null}.
+def load_names(site: Site, own: Path | None = None) -> NameTable:
+    """Return the names of the organs of ``site``.
 
+    Args:
+        site: whose organs count.
+        own: the user's map, a JSON file: {name: organ key, TG-263 name or null}.
     Raises InputError (no such file) or ConfigError (malformed, an unknown organ, a name that is two organs).
     """
-    content = json.loads(TABLE.read_text(encoding="utf-8"))
+    content = json.loads((FOLDER / ROI_NAMES).read_text(encoding="utf-8"))
     sides = {word: side for side, words in content["sides"].items() for word in words}
     spellings: dict[tuple[str, str], str] = {}
     for organ in site.organs:
@@ -90,7 +109,7 @@ def load_table(site: Site, own: Path | None = None) -> NameTable:
         for spelling in [base, *content["spellings"].get(organ.name, [])]:
             key = (side, "".join(normalised(spelling)))
             if spellings.setdefault(key, organ.key) != organ.key:
-                raise ConfigError(f"names.json: {spelling!r} is {spellings[key]} and {organ.key}; expected one organ")
+                raise ConfigError(f"{ROI_NAMES}: {spelling!r} is {spellings[key]} and {organ.key}; expected one organ")
     table = NameTable(spellings, sides)
     return NameTable(spellings, sides, _read_own(own, site, table)) if own else table
 
@@ -105,17 +124,14 @@ def _read_own(path: Path, site: Site, table: NameTable) -> dict[str, str | None]
     pairs = isinstance(rows, list) and all(isinstance(r, tuple) and isinstance(r[1], str | None) for r in rows)
     if not pairs:
         raise ConfigError(f'{path} must be a JSON object of names, such as {{"Medulla": "brainstem", "Globes": null}}')
-    keys = {organ.name: organ.key for organ in site.organs}
     found: dict[str, str | None] = {}
     alike: dict[tuple[str, ...], tuple[str, str | None]] = {}
-    for name, organ in ((n.strip(), keys.get(o, o)) for n, o in rows):
-        if organ is not None:
-            site.organ(organ)
+    for name, organ in ((n.strip(), o if o is None else site.organ(o).key) for n, o in rows):
         # Two spellings that differ in case alone are one name to whoever reads them.
         other, before = alike.setdefault(tuple(normalised(name)), (name, organ))
         listed = table.organ(name)
         if before != organ or (listed and organ and listed != organ):
-            told = f"{printable(other)!r} is {before}" if before != organ else f"by its name it is {listed}"
-            raise ConfigError(f"{path.name}: {printable(name)!r} is {organ}, but {told}; expected one organ a name")
+            conflict = f"{printable(other)!r} is {before}" if before != organ else f"by its name it is {listed}"
+            raise ConfigError(f"{path.name}: {printable(name)!r} is {organ}, but {conflict}; expected one organ a name")
         found[name] = organ
     return found
