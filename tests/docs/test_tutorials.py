@@ -1,16 +1,20 @@
 """The tutorials, run as they stand, in an empty folder each: the fenced blocks of a page in order.
 
 ``python`` blocks share one namespace; those that begin with ``>>>`` are compared as doctests. ``bash`` and ``console``
-blocks run in a shell; below a line of ``console`` that begins with ``$`` stands what the command prints. ``...`` stands
-for anything, seconds are not compared, and other decimal numbers may be a tenth off: another engine or processor gives
-slightly other contours.
+blocks run in a shell, but a plain ``oarseg`` command runs in this process, which has imported PyTorch already.
+Below a line of ``console`` that begins with ``$`` stands what the command prints. ``...`` stands for anything, seconds
+are not compared, and other decimal numbers may be a tenth off: another engine or processor gives slightly other
+contours.
 """
 
 from __future__ import annotations
 
+import contextlib
 import doctest
+import io
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,9 +22,13 @@ from pathlib import Path
 
 import pytest
 
+from oarseg.cli import main
+
 TUTORIALS = Path(__file__).resolve().parents[2] / "docs/tutorials"
 
 FENCE = re.compile(r"^```(?P<kind>python|bash|console)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+# What a shell would expand or join.
+SHELL = re.compile(r"[|&;<>$`*?~\n]")
 # In what a page shows: anything, seconds, a decimal number.
 LOOSE = re.compile(r"(\.\.\.|\d+\.\d+ s\b|(?<![\w.])[+-]?\d+\.\d+(?!\.?\w))")
 SHARE, LEAST = 0.1, 0.1
@@ -78,11 +86,11 @@ def run_doctest(block: Block, names: dict, page: Path) -> None:
     test = doctest.DocTest([], names, page.name, str(page), block.line - 1, None)
     test.globs = names  # not a copy: later blocks go on with the names
     test.examples = doctest.DocTestParser().get_examples(block.text, page.name)
-    told: list[str] = []
+    report: list[str] = []
     failed = doctest.DocTestRunner(Checker(), verbose=False, optionflags=0).run(
-        test, out=told.append, clear_globs=False
+        test, out=report.append, clear_globs=False
     )
-    assert not failed.failed, "".join(told)
+    assert not failed.failed, "".join(report)
 
 
 def commands(block: Block) -> list[tuple[str, str | None]]:
@@ -95,25 +103,44 @@ def commands(block: Block) -> list[tuple[str, str | None]]:
 
 
 def run_command(command: str, shown: str | None, place: str) -> None:
+    code, output = in_process(command) if is_plain(command) else in_shell(command)
+    refused = shown is not None and "oarseg: error:" in shown
+    assert code == (2 if refused else 0), f"{place}: {command}\n{output}"
+    if shown is not None:
+        assert Checker().check_output(shown, output, 0), f"{place}: {command}\n{output}\nshown:\n{shown}"
+
+
+def is_plain(command: str) -> bool:
+    """Whether ``command`` is one ``oarseg`` command without anything for a shell."""
+    return command.startswith("oarseg ") and not SHELL.search(command)
+
+
+def in_process(command: str) -> tuple[int, str]:
+    """Run what the ``oarseg`` script calls; return its exit code and both streams in one, as a terminal shows them."""
+    with contextlib.redirect_stdout(io.StringIO()) as stream, contextlib.redirect_stderr(stream):
+        code = main(shlex.split(command)[1:])
+    return code, stream.getvalue()
+
+
+def in_shell(command: str) -> tuple[int, str]:
+    """Run ``command`` by bash, with the commands of the tests' own Python; return exit code and output."""
     here = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    # With the commands of the tests' own Python; one stream, as a terminal shows it.
     done = subprocess.run(
-        ["bash", "-euc", command], env={**os.environ, "PATH": here, "COLUMNS": "120"}, text=True,
+        ["bash", "-euc", command], env={**os.environ, "PATH": here}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
     )  # fmt: skip
-    refused = shown is not None and "oarseg: error:" in shown
-    assert done.returncode == (2 if refused else 0), f"{place}: {command}\n{done.stdout}"
-    if shown is not None:
-        assert Checker().check_output(shown, done.stdout, 0), f"{place}: {command}\n{done.stdout}\nshown:\n{shown}"
+    return done.returncode, done.stdout
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder, which is the working directory."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", sorted(TUTORIALS.glob("*.md")), ids=lambda page: page.stem)
 def test_tutorial(page: Path, folder: Path) -> None:
     assert blocks(page)
@@ -123,10 +150,12 @@ def test_tutorial(page: Path, folder: Path) -> None:
 WRONG = {
     "another value": "```python\n>>> 1 + 1\n3\n```\n",
     "another number": "```python\n>>> print(60.7, 'cm3')\n50.7 cm3\n```\n",
-    "an exception": "```python\nraise SystemError('told')\n```\n",
+    "an exception": "```python\nraise SystemError('wrong')\n```\n",
     "another output": "```console\n$ echo one\ntwo\n```\n",
     "a command that fails": "```bash\nfalse\ntrue\n```\n",
     "an error that does not come": "```console\n$ echo oarseg: error: gone\noarseg: error: gone\n```\n",
+    "another output of oarseg": "```console\n$ oarseg organs --json\nnothing\n```\n",
+    "an oarseg command that fails": "```bash\noarseg organs --site none\n```\n",
 }
 
 
@@ -142,3 +171,10 @@ def test_a_right_page_passes(folder: Path) -> None:
     text += "```console\n$ echo 1; echo 2\n1\n...\n$ oarseg organs --site none\noarseg: error: ...\n```\n"
     (folder / "page.md").write_text(text, encoding="utf-8")
     run_page(folder / "page.md")
+
+
+def test_plain_commands_run_in_this_process() -> None:
+    assert is_plain("oarseg organs --site 'toy site.json'")
+    assert not any(
+        map(is_plain, ("oarseg organs | head", "oarseg organs --site $A", "python -m oarseg.cli", "oarsegx a"))
+    )
