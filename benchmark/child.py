@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from oarseg.checksum import weights_size
 from oarseg.errors import OarsegError
 from oarseg.inference import job as segmenting
 from oarseg.inference.engines import StoredNetworks
@@ -101,7 +102,7 @@ def measured(job: Mapping[str, Any]) -> dict[str, Any]:
 def model_bytes(pipeline: Pipeline, compressed: bool) -> int:
     """Bytes of the weight files that this run needs."""
     if not compressed:
-        return pipeline.bundle.weight_file.stat().st_size
+        return weights_size(pipeline.bundle_root)
     return sum(path.stat().st_size for path in (pipeline.bundle_root / COMPRESSED).iterdir() if path.is_file())
 
 

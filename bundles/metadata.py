@@ -8,13 +8,16 @@ from oarseg.bundles.spec import BundleSpec
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
 def metadata(spec: BundleSpec, checksum: str | None) -> dict:
-    """The metadata of one bundle; ``checksum``: SHA-256 of its weights, or None while there are none."""
+    """Return the metadata of one bundle; ``checksum``: SHA-256 of its weights, or None while there are none.
+
+    What they say of the weights themselves is :func:`oarseg.bundles.parts.weights_entry`.
+    """
     known = provenance(spec, checksum)
-    content = {
+    return {
         "schema": SCHEMA,
         "name": spec.name,
         "version": __version__,
-        "changelog": {__version__: known.change},
+        "changelog": dict(known.changelog),
         "monai_version": "1.6.1",
         "pytorch_version": "2.13.0",
         "numpy_version": "2.4.6",
@@ -41,9 +44,6 @@ def metadata(spec: BundleSpec, checksum: str | None) -> dict:
         "references": list(known.references),
         "network_data_format": network_data_format(spec),
     }
-    if checksum:
-        content["weights_sha256"] = checksum
-    return content
 
 
 def task(spec: BundleSpec) -> str:

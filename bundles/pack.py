@@ -10,10 +10,11 @@ from pathlib import Path
 
 from oarseg.bundles import model_info
 from oarseg.bundles.archive import left_out, own_files, version_of, write_zip
+from oarseg.bundles.card import PICTURE
 from oarseg.bundles.provenance import is_ours
 from oarseg.bundles.spec import BundleSpec, bundle_specs
 from oarseg.bundles.staged import copy, put, same, staging
-from oarseg.checksum import FILE, sha256
+from oarseg.checksum import has_weights, verified
 from oarseg.errors import ConfigError, OutputError, WeightsError
 from oarseg.sites import Site
 
@@ -64,7 +65,7 @@ def pack(
         new, attic = work / "new", work / "old"
         new.mkdir()
         attic.mkdir()
-        done = [_packed(spec, root / spec.name, new, layout) for spec in specs]
+        done = [_packed(spec, root / spec.name, new, layout, work / spec.name) for spec in specs]
         if address:
             listed = {one.path.stem: {"checksum": one.sha1, "source": f"{address}/{one.path.name}"} for one in done}
             place = f"models/{model_info.NAME}" if layout == "github" else model_info.NAME
@@ -105,33 +106,35 @@ def _chosen(site: Site, root: Path, names: Sequence[str]) -> list[BundleSpec]:
     chosen = [spec for name, spec in specs.items() if not names or name in names]
     if absent := [spec.name for spec in chosen if not (root / spec.name).is_dir()]:
         raise ConfigError(f"no bundle {absent[0]} in {root}; run: oarseg bundles sync, with the same --site and --root")
-    if empty := [spec.name for spec in chosen if not (root / spec.name / FILE).is_file()]:
+    if empty := [spec.name for spec in chosen if not has_weights(root / spec.name)]:
         raise WeightsError(
             f"without weights, so not packed: {', '.join(empty)}; train them (docs/new-site.md), or name other bundles"
         )
     return chosen
 
 
-def _packed(spec: BundleSpec, folder: Path, new: Path, layout: str) -> Packed:
-    version, files = version_of(spec, folder), own_files(spec, folder)
+def _packed(spec: BundleSpec, folder: Path, new: Path, layout: str, work: Path) -> Packed:
+    version, files = version_of(spec, folder), own_files(spec, folder, work)
     beside = tuple(left_out(folder, files))
     if layout == "huggingface":
         path = new / spec.name
-        for file in files:
-            copy(folder / file, path / file)
+        for name, file in files.items():
+            copy(file, path / name)
         (path / "README.md").write_text(_hub_card(spec, folder), encoding="utf-8")
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         return Packed(spec.name, version, path, size, "", beside)
     path = new / f"{spec.name}_v{version}.zip"
-    write_zip(spec.name, folder, files, path)
+    write_zip(spec.name, files, path)
     return Packed(spec.name, version, path, path.stat().st_size, model_info.sha1(path), beside)
 
 
 def _hub_card(spec: BundleSpec, folder: Path) -> str:
     """The card with what Hugging Face reads at its top. Others' weights are theirs to license."""
-    licence = "license: apache-2.0\n" if is_ours(spec, sha256(folder / FILE)) else ""
+    licence = "license: apache-2.0\n" if is_ours(spec, verified(folder)[1]) else ""
     header = f"---\nlibrary_name: monai\n{licence}pipeline_tag: image-segmentation\ntags:\n- monai\n- medical\n---\n"
-    return header + (folder / "docs" / "README.md").read_text(encoding="utf-8")
+    # At the top of the repository, a folder above the picture.
+    text = (folder / "docs" / "README.md").read_text(encoding="utf-8")
+    return header + text.replace(f"]({PICTURE})", f"](docs/{PICTURE})")
 
 
 def _into_place(new: Path, out: Path, names: list[str], attic: Path, overwrite: bool) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from oarseg._version import __version__
 from oarseg.bundles.shipped import Score, shipped
 from oarseg.bundles.spec import BundleSpec
 from oarseg.sites import Site
@@ -22,7 +23,7 @@ class Provenance:
     No text begins with ``$``, ``@`` or ``%``, or holds ``#``: MONAI would take it for an expression.
     """
 
-    change: str
+    changelog: dict[str, str]
     data_source: str
     data: str
     validation: str
@@ -59,7 +60,7 @@ def provenance(spec: BundleSpec, checksum: str | None) -> Provenance:
 def _with_oarseg() -> Provenance:
     facts = shipped()
     return Provenance(
-        change=facts.change,
+        changelog=facts.changelog,
         data_source=facts.data_source,
         data=facts.data,
         validation=facts.validation,
@@ -69,23 +70,23 @@ def _with_oarseg() -> Provenance:
 
 
 def _no_weights(site: Site) -> Provenance:
-    told = f"No weights are shipped for this site: oarseg has no {site.title} data."
+    reason = f"No weights are shipped for this site: oarseg has no {site.title} data."
     return Provenance(
-        change="no weights: only head and neck has them",
+        changelog={__version__: "no weights: only head and neck has them"},
         data_source="none yet, as there are no weights",
-        data=told,
+        data=reason,
         validation="There are no weights to score.",
         limits="Nothing is contoured before the networks are trained.",
-        notice=f"\n**{told}** `docs/new-site.md` of oarseg says how to train it on your own cases.\n",
+        notice=f"\n**{reason}** `docs/new-site.md` of oarseg says how to train it on your own cases.\n",
     )
 
 
 def _trained_elsewhere(site: Site) -> Provenance:
-    told = site.data or "not told; say it in the field `data` of the site table before passing these weights on"
+    data = site.data or "not known; state it in the field `data` of the site table before passing these weights on"
     return Provenance(
-        change="weights that did not come with oarseg",
-        data_source=f"Trained on: {told}",
-        data=f"Trained on: {told}",
+        changelog={__version__: "weights that did not come with oarseg"},
+        data_source=f"Trained on: {data}",
+        data=f"Trained on: {data}",
         validation="oarseg stores no validation of weights that others trained; `oarseg evaluate` scores them.",
         limits="Those of the data. CT only.",
         notice="\nThese weights did not come with oarseg.\n",

@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from oarseg.bundles.card import card, data_license
+from oarseg.bundles.card import PICTURE, card, data_license, has_picture
 from oarseg.bundles.metadata import metadata
+from oarseg.bundles.parts import weights_entry
 from oarseg.bundles.provenance import is_shipped
 from oarseg.bundles.readme import sync_readme
 from oarseg.bundles.spec import TEMPLATES, BundleSpec, bundle_specs
+from oarseg.checksum import IDENTITY, has_weights
 from oarseg.errors import ConfigError
 from oarseg.sites import Site
-from oarseg.training.weights import FILE, sha256
 
 CONFIGS = ("train.json", "evaluate.json", "inference.json")
 # Transforms of train.json that another site has otherwise, see train_config.
@@ -24,7 +25,7 @@ MIRROR, INDICES = "oarseg.transforms.RandMirrord", "ClassesToIndicesd"
 
 
 def render(spec: BundleSpec, folder: Path) -> dict[str, bytes]:
-    """The files of a bundle by path within it. ``folder`` is looked at for its weights, whose checksum is told."""
+    """Return the files of a bundle by path within it; ``folder``: the bundle's, for the checksum of its weights."""
     template = TEMPLATES / spec.kind
     files = {f"configs/{name}": (template / name).read_bytes() for name in CONFIGS}
     if not is_shipped(spec.site):
@@ -36,10 +37,12 @@ def render(spec: BundleSpec, folder: Path) -> dict[str, bytes]:
     files["configs/site.json"] = spec.site.path.read_bytes()
     if spec.organ:
         files["configs/organ.json"] = _json({"key": spec.organ.key})
-    weights = folder / FILE
-    checksum = sha256(weights) if weights.is_file() else None
-    files["configs/metadata.json"] = _json(metadata(spec, checksum))
+    entry = weights_entry(spec, folder)
+    checksum = entry.get(IDENTITY)
+    files["configs/metadata.json"] = _json(metadata(spec, checksum) | entry)
     files["docs/README.md"] = card(spec, checksum).encode()
+    if has_picture(spec, checksum):
+        files[f"docs/{PICTURE}"] = (TEMPLATES / "common" / PICTURE).read_bytes()
     files["docs/data_license.txt"] = data_license(spec, checksum).encode()
     files["LICENSE"] = (TEMPLATES / "common" / "LICENSE").read_bytes()
     return files
@@ -89,7 +92,7 @@ def sync(site: Site, root: Path, check: bool = False) -> list[str]:
 def untrained(site: Site, root: Path) -> list[str]:
     """Names of the bundles of ``site`` below ``root`` that have no weights, of those that are there."""
     names = [spec.name for spec in bundle_specs(site) if (root / spec.name).is_dir()]
-    return [name for name in names if not (root / name / FILE).is_file()]
+    return [name for name in names if not has_weights(root / name)]
 
 
 def _check_names(specs: list[BundleSpec], root: Path) -> None:
@@ -99,8 +102,10 @@ def _check_names(specs: list[BundleSpec], root: Path) -> None:
     for spec in specs:
         other = _site_of(root / spec.name)
         if other not in (None, spec.site.site):
-            told = f"{root / spec.name} is a bundle of site {other!r}, not of {spec.site.site!r}"
-            raise ConfigError(f"{told}; give another --root, or set organ_bundles and prefix in the site table")
+            raise ConfigError(
+                f"{root / spec.name} is a bundle of site {other!r}, not of {spec.site.site!r}; give another --root, or "
+                "set organ_bundles and prefix in the site table"
+            )
 
 
 def _site_of(folder: Path) -> str | None:

@@ -47,7 +47,7 @@ class Shipped:
     """
 
     site: str
-    change: str
+    changelog: dict[str, str]
     data_source: str
     data: str
     validation: str

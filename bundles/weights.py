@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from torch import Tensor
-
-from oarseg.bundles.spec import BundleSpec, bundle_specs
+from oarseg.bundles.parts import assembled, write_together
+from oarseg.bundles.spec import BundleSpec
 from oarseg.errors import ConfigError
 from oarseg.networks import TwoStageNet
 from oarseg.training.weights import FILE, fit, mean_state, mirrored, read_state, save_weights
 
 
 def install(spec: BundleSpec, root: Path, checkpoints: Sequence[Path] = (), mirror: bool = False) -> str:
-    """Write ``models/model.pt`` of a bundle; returns its SHA-256.
+    """Write ``models/model.pt`` of a bundle below ``root``; return its SHA-256.
 
     Args: ``checkpoints``: trained weights; of several, the mean is taken. None for the two-stage bundle, whose weights
-    are those of the other bundles. ``mirror``: flip the kernels left to right, to derive one side's network from the
-    other's.
+    are those of the other bundles: it needs a file only where it is to be used without them beside it, or by MONAI
+    Label. ``mirror``: flip the kernels left to right, to derive one side's network from the other's.
     Raises ConfigError where that makes no sense, WeightsError where the weights do not fit the table's network.
     """
     if (not checkpoints) != (spec.kind == "two_stage"):
@@ -28,19 +27,12 @@ def install(spec: BundleSpec, root: Path, checkpoints: Sequence[Path] = (), mirr
     network, states = _network(spec), [read_state(path) for path in checkpoints]
     for path, state in zip(checkpoints, states, strict=True):
         fit(network, state, path)
-    state = mean_state(states) if states else _assembled(spec, root)
-    state = mirrored(state) if mirror else state
+    if spec.kind == "two_stage":
+        fit(network, assembled(spec.site, root), spec.name)
+        return write_together(spec, root, root / spec.name)
+    state = mirrored(mean_state(states)) if mirror else mean_state(states)
     fit(network, state, spec.name)
     return save_weights(state, root / spec.name / FILE)
-
-
-def _assembled(spec: BundleSpec, root: Path) -> dict[str, Tensor]:
-    state = {}
-    for part in bundle_specs(spec.site):
-        if part.kind != "two_stage":
-            prefix = "localizer" if part.organ is None else f"organs.{part.organ.key}"
-            state |= {f"{prefix}.{key}": value for key, value in read_state(root / part.name / FILE).items()}
-    return state
 
 
 def _network(spec: BundleSpec):

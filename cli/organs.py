@@ -8,6 +8,7 @@ import sys
 from dataclasses import asdict
 
 from oarseg.bundles import FOLDER
+from oarseg.checksum import has_weights
 from oarseg.errors import ConfigError
 from oarseg.sites import Organ, Site, load_site
 from oarseg.sites.codes import segment_codes
@@ -53,5 +54,4 @@ def _codes(organ: Organ) -> dict | None:
 
 
 def _has_weights(site: Site) -> bool:
-    folder = FOLDER / f"{site.prefix}_two_stage"
-    return (folder / "models" / "model.pt").is_file()
+    return has_weights(FOLDER / f"{site.prefix}_two_stage")

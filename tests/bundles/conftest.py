@@ -12,8 +12,10 @@ from monai.bundle import ConfigWorkflow
 from torch import nn
 
 from oarseg.bundles import FOLDER
+from oarseg.bundles.pack import pack
 from oarseg.bundles.render import sync
 from oarseg.bundles.spec import bundle_specs
+from oarseg.bundles.unpack import unpack
 from oarseg.networks import TwoStageNet
 from oarseg.sites import load_site
 from oarseg.training.weights import FILE, save_weights
@@ -110,6 +112,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("name", list(SPECS))
     if "organ_name" in metafunc.fixturenames:
         metafunc.parametrize("organ_name", [name for name, spec in SPECS.items() if spec.kind == "organ"])
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundles of the repository as somebody gets them: packed and unpacked."""
+    folder = tmp_path_factory.mktemp("published")
+    for one in pack(SITE, FOLDER, folder / "zoo", base_url="https://example.org"):
+        unpack(str(one.path), folder / "got")
+        one.path.unlink()
+    return folder / "got"
 
 
 @pytest.fixture(scope="session")

@@ -316,8 +316,6 @@ def test_from_python_with_one_pipeline_for_many(ct_folder, ct_nifti, tmp_path, f
 def test_the_real_bundle_contours_the_demo(tmp_path, capsys):
     from oarseg.bundles import FOLDER
 
-    if not (FOLDER / "hn_ct_two_stage" / "models" / "model.pt").is_file():
-        pytest.skip("hn_ct_two_stage has no weights yet")
     out = tmp_path / "demo"
     assert main(["demo", "-o", str(out), "--device", "cpu"]) == 0
     assert names(out) == ALL and "preview.png" in capsys.readouterr().out

@@ -67,8 +67,8 @@ def _version_problems(folder: Path) -> list[str]:
     return found
 
 
-def test_the_zoo_would_take_it(name: str, shipped: Path) -> None:
-    assert problems(shipped / name) == []
+def test_the_zoo_would_take_it(name: str, published: Path) -> None:
+    assert problems(published / name) == []
 
 
 def edit(name: str, **change: object):
