@@ -53,7 +53,8 @@ nitpick_ignore_regex = [
     # Source files, and types behind the public names.
     ("py:mod", r"oarseg\..*"),
     ("py:class", r"(oarseg\.[a-z_.]+\.)?(Configured|Engine|Header|Unreadable|_Read)"),
-    ("py:class", r"oarseg\.inference\.(localize\.Located|volume\.Volume)"),
+    ("py:(class|func)", r"oarseg\.(inference\.localize\.Located|geometry\.(volume\.Volume|grid\.resample))"),
+    ("py:func", r"oarseg\.training\.weights\.read_state"),
     (
         "py:class",
         r"oarseg\.(compression\.recipe\.Outcome|networks\.losses\.PartialLabelLoss|sites\.codes\.SegmentCodes)",
