@@ -27,13 +27,18 @@ def load_datalist(
     mirror: str | None = None,
     expert_repeat: int = 1,
 ) -> list[dict]:
-    """Cases of one section as ``{"image", "label", "labelled"}`` with absolute paths.
+    """Return the cases of one section as ``{"image", "label", "labelled"}`` with absolute paths.
 
-    Args: ``section``: "training" or "validation". ``silver``: True for the propagated label map where there is one, or
-    a folder of ``experiments.silver.run``, which then replaces the propagated ones. ``organ``: only cases that label
-    it, or that label ``mirror``, its twin on the other side (for mirrored training). ``expert_repeat``: how often
-    the list holds a case whose own label, drawn by an expert or in the clinic, covers an organ (``organ`` or
-    ``mirror``, where given) that is silver in other cases; so training sees true labels more often than silver ones.
+    Args:
+        dataset_dir: the folder that holds ``dataset.json``.
+        section: "training" or "validation".
+        silver: True for the propagated label map where there is one, or a folder of ``experiments.silver.run``, which
+            then replaces the propagated ones.
+        organ: only cases that label it, or that label ``mirror``.
+        mirror: the organ's twin on the other side, for mirrored training.
+        expert_repeat: how often the list holds a case whose own label, drawn by an expert or in the clinic, covers an
+            organ (``organ`` or ``mirror``, where given) that is silver in other cases; so training sees true labels
+            more often than silver ones.
     Raises InputError where the datalist or a file of it is missing or outside the folder, ConfigError where it is
     malformed or nothing is left.
     """
@@ -44,16 +49,16 @@ def load_datalist(
     if drawn and drawn.section != section:
         raise ConfigError(f"{silver} holds silver labels for section {drawn.section!r}, not for {section!r}")
     cases = [_case(row, root, bool(silver), drawn) for row in rows]
-    wanted = {organ, mirror} - {None}
-    if wanted:
-        cases = [c for c in cases if wanted & set(c["labelled"])]
+    organs = {organ, mirror} - {None}
+    if organs:
+        cases = [c for c in cases if organs & set(c["labelled"])]
     if not cases:
-        raise ConfigError(f"{path}: no case in {section!r} labels {' or '.join(sorted(wanted)) or 'anything'}")
-    return _repeated(cases, wanted, expert_repeat)
+        raise ConfigError(f"{path}: no case in {section!r} labels {' or '.join(sorted(organs)) or 'anything'}")
+    return _repeated(cases, organs, expert_repeat)
 
 
 def load_rows(root: Path, section: str) -> list:
-    """The rows of one section of ``root/dataset.json``, as they stand there.
+    """Return the rows of one section of ``root/dataset.json``, as they stand there.
 
     Raises InputError where there is no datalist, ConfigError where it is malformed or has no such section.
     """
@@ -72,7 +77,7 @@ def load_rows(root: Path, section: str) -> list:
 
 
 def _case(row: dict, root: Path, silver: bool, drawn: SilverList | None) -> dict:
-    """One case; ``own`` are the organs that are not silver."""
+    """Return one case; ``own`` are the organs that are not silver."""
     own, label, image, more = _organs(row, "labelled"), inside(root, _path(row, "label")), _path(row, "image"), []
     if drawn:
         if image in drawn.cases:
@@ -84,11 +89,13 @@ def _case(row: dict, root: Path, silver: bool, drawn: SilverList | None) -> dict
 
 
 def _organs(row: dict, field: str) -> list[str]:
-    """A field that is a list of organ keys. Raises ConfigError for anything else, a single word too."""
+    """Return a field that is a list of organ keys. Raises ConfigError for anything else, a single word too."""
     value = _field(row, field)
     if not isinstance(value, list) or not all(isinstance(key, str) for key in value):
-        told = f"{field!r} is {reprlib.repr(value)}, expected a list of organ keys such as [\"brainstem\"]"
-        raise ConfigError(f"datalist row {reprlib.repr(row)}: {told}")
+        raise ConfigError(
+            f"datalist row {reprlib.repr(row)}: {field!r} is {reprlib.repr(value)}, expected a list of organ keys "
+            'such as ["brainstem"]'
+        )
     return list(value)
 
 
@@ -107,17 +114,17 @@ def _field(row: dict, field: str) -> object:
     return row[field]
 
 
-def _repeated(cases: list[dict], wanted: set[str], times: int) -> list[dict]:
-    """``cases`` without ``own``, those with true labels of organs that are silver elsewhere ``times`` over."""
+def _repeated(cases: list[dict], organs: set[str], times: int) -> list[dict]:
+    """Return ``cases`` without ``own``, those with true labels of organs that are silver elsewhere ``times`` over."""
     if times < 1:
         raise ConfigError(f"expert_repeat is {times}; expected 1 or more, such as 4")
     # Where an organ is silver nowhere, all its labels are alike and none is to be seen more often.
-    silver = {o for c in cases for o in c["labelled"] if o not in c["own"] and (not wanted or o in wanted)}
+    silver = {o for c in cases for o in c["labelled"] if o not in c["own"] and (not organs or o in organs)}
     return [case for case in cases for _ in range(times if silver & set(case.pop("own")) else 1)]
 
 
 def list_images(folder: str | Path) -> list[dict]:
-    """What there is to segment in a folder, as ``{"image": path}``: NIfTI and NRRD files, and DICOM folders.
+    """Return what there is to segment in a folder, as ``{"image": path}``: NIfTI and NRRD files, and DICOM folders.
 
     A sub-folder counts as one DICOM series; a folder without any of these is taken for a series itself.
     Raises InputError where the folder does not exist, or where two results would have one name.
@@ -136,7 +143,7 @@ def list_images(folder: str | Path) -> list[dict]:
 
 
 def output_name(meta: dict, saver: object = None) -> dict:
-    """What MONAI's ``SaveImage`` calls the result of an image: its name without extension, and without further dots.
+    """Return what MONAI's ``SaveImage`` calls an image's result: its name without extension and further dots.
 
     MONAI takes what follows the last dot for an extension; of folders named by UIDs it would leave the same name.
     """
@@ -144,12 +151,12 @@ def output_name(meta: dict, saver: object = None) -> dict:
 
 
 def case_name(image: str | Path) -> str:
-    """What a case is called in tables, messages and files of scores: its image's name, dots and all, printable."""
+    """Return the name of a case in tables, messages and scores: its image's name, dots and all, printable."""
     return printable(_stem(image))
 
 
 def case_names(images: Sequence[str | Path]) -> list[str]:
-    """The name of each case. Raises InputError where two would have one."""
+    """Return the name of each case. Raises InputError where two would have one."""
     names: dict[str, Path] = {}
     for image in map(Path, images):
         name = case_name(image)

@@ -69,13 +69,14 @@ def _origins(organs: object) -> dict[str, str]:
 
 
 def inside(root: Path, name: str) -> Path:
-    """The file ``name`` in the resolved folder ``root``. Raises InputError where it is missing or lies outside it."""
+    """Return the file ``name`` in the resolved folder ``root``. Raises InputError where it is missing or outside."""
     try:
         path = (root / name).resolve()
         there = path.is_file()
     except (OSError, ValueError) as error:  # too long, a null byte, half a surrogate pair
-        told = f"datalist names {name[:60]!r}, which is no file name; expected a path within {root.name}"
-        raise InputError(told) from error
+        raise InputError(
+            f"datalist names {name[:60]!r}, which is no file name; expected a path within {root.name}"
+        ) from error
     if not path.is_relative_to(root):
         raise InputError(f"datalist names {name!r}, which lies outside {root.name}")
     if not there:

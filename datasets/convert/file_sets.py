@@ -186,5 +186,5 @@ def _put(listing: Listing, name: str, patient: str, image: Path, organs: Mapping
         listing.refused[name] = "no mask of an organ of the table; is the download whole?"
         return
     files = (image, *dict.fromkeys(mask.path for masks in organs.values() for mask in masks))
-    told = {key: " + ".join(mask.told for mask in masks) for key, masks in organs.items()}
-    listing.cases.append(Case(name, patient, files, told, partial(load_files, image, organs)))
+    made_of = {key: " + ".join(mask.described for mask in masks) for key, masks in organs.items()}
+    listing.cases.append(Case(name, patient, files, made_of, partial(load_files, image, organs)))

@@ -1,7 +1,7 @@
 """nnU-Net raw folders, of version 1 (``TaskNNN_Name``) and 2 (``DatasetNNN_Name``).
 
 ``imagesTr/CASE_0000.nii.gz``, ``labelsTr/CASE.nii.gz`` and ``dataset.json``; what is in ``imagesTs`` has no labels and
-stays out. Which value is which organ is told by the names in ``dataset.json``, through the table of names.
+stays out. Which value is which organ is said by the names in ``dataset.json``, through the table of names.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"[0-9]{1,9}")
 
 
 def list_nnunet(source: Path, names: NameTable) -> Listing:
-    """The training cases. Raises InputError (no such folder) or ConfigError (``dataset.json``, the names)."""
+    """Return the training cases. Raises InputError (no such folder) or ConfigError (``dataset.json``, the names)."""
     content = _read(source / "dataset.json")
     channel, end = _ct_channel(content), str(content.get("file_ending", ".nii.gz"))
     if end not in (*NIFTI, *NRRD):
@@ -46,8 +46,8 @@ def list_nnunet(source: Path, names: NameTable) -> Listing:
             listing.refused[case] = f"imagesTr lacks {image.name}; expected the CT of labelsTr/{label.name}"
             continue
         masks = {key: (MaskFile(label, values[name], highest),) for key, name in organs.items()}
-        told = {key: sources[0].told for key, sources in masks.items()}
-        listing.cases.append(Case(case, case, (image, label), told, partial(load_files, image, masks)))
+        made_of = {key: sources[0].described for key, sources in masks.items()}
+        listing.cases.append(Case(case, case, (image, label), made_of, partial(load_files, image, masks)))
     return listing.checked(source, f"labelsTr/*{end} with imagesTr/*_{channel:04d}{end}")
 
 
@@ -64,7 +64,7 @@ def _read(path: Path) -> dict:
 
 
 def _ct_channel(content: Mapping) -> int:
-    """The number of the channel that is called CT. nnU-Net asks for that name, as it scales a CT by it."""
+    """Return the number of the channel that is called CT. nnU-Net needs that name, as it scales a CT by it."""
     channels = content.get("channel_names", content.get("modality"))
     if not isinstance(channels, dict) or not channels:
         raise ConfigError("dataset.json lacks channel_names (version 1: modality), so which image is the CT is unknown")
@@ -78,7 +78,7 @@ def _ct_channel(content: Mapping) -> int:
 
 
 def _values(content: Mapping) -> tuple[dict[str, tuple[int, ...]], int]:
-    """Label values by name (version 1 has names by value), and the largest value of all."""
+    """Return label values by name (version 1 has names by value), and the largest value of all."""
     labels = content["labels"]
     first = all(_NUMBER.fullmatch(key) for key in labels) and all(isinstance(name, str) for name in labels.values())
     if first and len(set(labels.values())) != len(labels):

@@ -8,14 +8,13 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from oarseg.errors import ConfigError, InputError
-from oarseg.files import writing
+from oarseg.files import write_json
 
 
 @dataclass
@@ -27,7 +26,7 @@ class Numbers:
     folders: dict[str, str] = field(default_factory=dict, repr=False)
 
     def of(self, folder: str, patient: str) -> tuple[str, str]:
-        """Names of the patient and of the case, such as ``p0003`` and ``p0003_1``; the same for ever.
+        """Return the names of the patient and of the case, such as ``p0003`` and ``p0003_1``; they never change.
 
         ``patient``: what tells patients apart; a folder without it is a patient of its own.
         """
@@ -41,19 +40,12 @@ class Numbers:
 
     def write(self, path: Path) -> None:
         """Write the file, readable by its owner alone. Raises OutputError."""
-        temporary = path.with_name(path.name + ".partial")
         content = {"key": self.key, "patients": self.patients, "folders": self.folders}
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.unlink(missing_ok=True)
-            made = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(made, "w", encoding="utf-8") as file:
-                json.dump(content, file, indent=1)
-            os.replace(temporary, path)
+        write_json(path, content, mode=0o600)
 
 
 def read_numbers(path: Path) -> Numbers:
-    """The numbers of an earlier run, or none yet. Raises InputError or ConfigError where the file is damaged."""
+    """Return the numbers of an earlier run, or none yet. Raises InputError or ConfigError where the file is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         numbers = Numbers(content["key"], content["patients"], content["folders"])

@@ -47,13 +47,13 @@ def list_openkbp(source: Path) -> Listing:
         names = (p.stem for p in folder.glob("*.csv") if p not in organs.values())
         listing.unknown.update(name for name in names if name not in _OTHERS)
         files = (folder / IMAGE, folder / SPACING, *organs.values())
-        told = {key: path.name for key, path in organs.items()}
-        listing.cases.append(Case(folder.name, folder.name, files, told, partial(load, folder, organs)))
+        made_of = {key: path.name for key, path in organs.items()}
+        listing.cases.append(Case(folder.name, folder.name, files, made_of, partial(load, folder, organs)))
     return listing.checked(source, f"folders pt_N with {IMAGE}, {SPACING} and CSV files of structures")
 
 
 def load(folder: Path, organs: Mapping[str, Path]) -> Loaded:
-    """One patient, its axes turned to left, posterior, superior. Raises InputError or GeometryError."""
+    """Return one patient, its axes turned to left, posterior, superior. Raises InputError or GeometryError."""
     spacing = _read(folder / SPACING, lambda path: np.loadtxt(path, dtype=float, ndmin=1, max_rows=4).ravel())
     # NaN fails the comparison; a negative number would pass for a flipped axis.
     if spacing.shape != (3,) or not (spacing > 0).all():
@@ -84,7 +84,7 @@ def _turned(volume: np.ndarray) -> np.ndarray:
 
 
 def _sparse(path: Path, values: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Indices into the volume, and values (zeros where not asked for)."""
+    """Return indices into the volume, and values; zeros without ``values``."""
     read = partial(np.loadtxt, dtype=float, delimiter=",", skiprows=1, ndmin=2, usecols=(0, 1) if values else (0,))
     table = _read(path, read)
     index = table[:, 0] if table.size else np.zeros(0)

@@ -5,13 +5,11 @@
     DST/labels/NAME.nii.gz   uint8, the values of the organ table, on the same grid
     DST/conversion.json      what is done, so that a stopped run goes on
 
-A case is written as a whole or not at all; one that cannot be converted is told of and left out.
+A case is written as a whole or not at all; one that cannot be converted is reported and left out.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,9 +22,11 @@ from oarseg.datasets.convert.labels import Labels, merged
 from oarseg.datasets.convert.numbers import Numbers, read_numbers
 from oarseg.datasets.convert.sets import SETS, DataSet
 from oarseg.datasets.convert.split import TRAINING, VALIDATION, check_share, missing, section
-from oarseg.datasets.convert.state import DATALIST, State, made_from, read_state, write_json
+from oarseg.datasets.convert.state import DATALIST, State, made_from, read_state
 from oarseg.errors import ConfigError, InputError, OutputError
-from oarseg.files import writing
+from oarseg.files import whole_file, write_json
+from oarseg.geometry.affine import voxel_spacing
+from oarseg.identity import short_hash
 from oarseg.sites import Site
 from oarseg.sites.roi_names import NameTable, load_names
 from oarseg.text import printable
@@ -34,7 +34,7 @@ from oarseg.text import printable
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do, before it does anything. ``todo``: cases that are not done, with what they are made from."""
+    """What a run would do, before it does anything. ``todo``: cases that are not done, each with its hash."""
 
     data_set: DataSet
     source: Path
@@ -69,11 +69,18 @@ def plan(
     set_name: str, source: Path, out: Path, site: Site, seed: int = 0, validation: float = 0.15,
     names: Path | None = None, numbers: Path | None = None,
 ) -> Plan:  # fmt: skip
-    """List the cases of ``source`` and what is left to do; writes nothing.
+    """Return the cases of ``source`` and what is left to do; writes nothing.
 
-    Args: ``validation``: share of the patients. ``names``: a map of names of one's own. ``numbers``: the file that
-    says which number is whose (``dicom`` only; beside ``out`` by default). Raises InputError, ConfigError or
-    OutputError.
+    Args:
+        set_name: a key of ``SETS``.
+        source: the set's folder.
+        out: the folder of the converted set.
+        site: the organs.
+        seed: of the split by patient.
+        validation: share of the patients that validate, on average.
+        names: the user's map of names.
+        numbers: the file that says which number is whose (``dicom`` only; beside ``out`` by default).
+    Raises InputError, ConfigError or OutputError.
     """
     data_set = _known(set_name)
     check_share(validation)
@@ -93,7 +100,7 @@ def plan(
         "seed": seed,
         "validation": validation,
         # Another folder may hold other patients under the same names.
-        "source": hashlib.sha256(os.fsencode(source)).hexdigest()[:16],
+        "source": short_hash(str(source)),
     }
     state = read_state(out, settings)
     if data_set.numbered and state.cases and not where.exists():
@@ -108,7 +115,10 @@ def plan(
 
 
 def convert(work: Plan, step: Callable[[str], None] = lambda name: None) -> Outcome:
-    """Do it; ``step`` is told each case's name after it. Raises OutputError where something cannot be written."""
+    """Convert what is left of ``work`` and return what is in the data set now.
+
+    ``step`` is called with each case's name after it. Raises OutputError where something cannot be written.
+    """
     state, site = work.state, work.site
     outcome = Outcome({}, dict(work.listing.refused))
     if work.numbers:
@@ -145,7 +155,7 @@ def _check_site(listing: Listing, site: Site) -> None:
 
 
 def _write_case(case: Case, out: Path, site: Site) -> tuple[dict, list[str]]:
-    """Read, check and write one case; its row of the datalist, and notes."""
+    """Read, check and write one case. Returns its row of the datalist, and notes."""
     loaded = case.load()
     labels = merged(loaded.masks, loaded.hu.shape, loaded.affine, site)
     row: dict = {part: f"{part}s/{case.name}.nii.gz" for part in ("image", "label")}
@@ -156,7 +166,7 @@ def _write_case(case: Case, out: Path, site: Site) -> tuple[dict, list[str]]:
         for file in row.values():
             (out / file).unlink(missing_ok=True)
         raise
-    spacing = np.linalg.norm(loaded.affine[:3, :3], axis=0).round(4).tolist()
+    spacing = voxel_spacing(loaded.affine).round(4).tolist()
     row |= {"labelled": list(labels.organs), "patient": case.patient}
     row |= {"spacing_mm": spacing, "shape": list(loaded.hu.shape), "overlap_voxels": labels.overlap_voxels}
     return row, _case_notes(loaded, labels)
@@ -176,18 +186,12 @@ def _write_volume(path: Path, volume: np.ndarray, affine: np.ndarray) -> None:
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)
     image.header.set_xyzt_units("mm")
-    temporary = path.with_name("." + path.name)
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            nib.save(image, temporary)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary:
+        nib.save(image, temporary)
 
 
 def _write_datalist(work: Plan) -> dict[str, list[dict]]:
-    """Write ``dataset.json`` of the cases that are done and still in the source; its rows by section."""
+    """Write ``dataset.json`` of the cases that are done and still in the source. Returns its rows by section."""
     settings, data_set = work.state.settings, work.data_set
     rows: dict[str, list[dict]] = {TRAINING: [], VALIDATION: []}
     for case in work.listing.cases:

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from oarseg.datasets.convert.cases import Case
 from oarseg.errors import ConfigError, InputError, OutputError
-from oarseg.files import writing
+from oarseg.files import write_json, writing
 
 STATE, DATALIST = "conversion.json", "dataset.json"
 
@@ -29,7 +28,7 @@ class State:
     cases: dict[str, dict] = field(default_factory=dict)
 
     def done(self, case: Case, made_from: str) -> bool:
-        """Whether the case is there, made from the same."""
+        """Return whether the case is there, made from the same."""
         known = self.cases.get(case.name)
         if known is None or known["made_from"] != made_from:
             return False
@@ -46,6 +45,7 @@ class State:
                     (self.folder / row[part]).unlink(missing_ok=True)
 
     def add(self, name: str, made_from: str, row: dict) -> None:
+        """Put in a case that is written. Raises OutputError."""
         self.cases[name] = {"made_from": made_from, "row": row}
         self.write()
 
@@ -55,7 +55,7 @@ class State:
 
 
 def read_state(folder: Path, settings: dict) -> State:
-    """What is in ``folder``: nothing yet, or an earlier run's state.
+    """Return the state of an earlier run in ``folder``, or an empty one.
 
     Raises OutputError where the folder holds something else, ConfigError where it was begun with other settings or its
     state is damaged.
@@ -81,18 +81,18 @@ def read_state(folder: Path, settings: dict) -> State:
         raise ConfigError(f"{path} is damaged ({type(error).__name__}); convert again to another folder") from error
     changed = sorted(key for key in settings.keys() | earlier.keys() if settings.get(key) != earlier.get(key))
     if changed:
-        told = ", ".join(f"{key} was {_told(earlier.get(key))}, now {_told(settings.get(key))}" for key in changed)
-        raise ConfigError(f"{folder} was begun with other settings ({told}); give the same, or another folder")
+        changes = ", ".join(f"{key} was {_short(earlier.get(key))}, now {_short(settings.get(key))}" for key in changed)
+        raise ConfigError(f"{folder} was begun with other settings ({changes}); give the same, or another folder")
     return State(folder, settings, cases)
 
 
-def _told(value: object) -> str:
+def _short(value: object) -> str:
     text = json.dumps(value)
     return text if len(text) <= 40 else "another"
 
 
 def made_from(case: Case, source: Path) -> str:
-    """A hash of what a case is made from. Raises InputError where a file is gone."""
+    """Return a hash of what a case is made from. Raises InputError where a file is gone."""
     digest = hashlib.sha256(json.dumps(dict(case.organs), sort_keys=True).encode())
     try:
         for path in case.files:
@@ -101,12 +101,3 @@ def made_from(case: Case, source: Path) -> str:
     except OSError as error:
         raise InputError(f"{path.name} cannot be read ({error.strerror}); it was there a moment ago") from error
     return digest.hexdigest()
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write a JSON file as a whole or not at all. Raises OutputError."""
-    temporary = path.with_name(path.name + ".partial")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)

@@ -11,6 +11,7 @@ import numpy as np
 
 from oarseg.datasets.convert.cases import Loaded
 from oarseg.errors import GeometryError, InputError, OarsegError
+from oarseg.geometry.affine import corner_points, voxel_spacing
 from oarseg.geometry.check_ct import check_affine, check_shape
 from oarseg.images.label_maps import GRID_MM, NIFTI, LabelMap, read_label_map
 from oarseg.images.read import NRRD, SPACES, read_image
@@ -31,13 +32,13 @@ class MaskFile:
     highest: int | None = None
 
     @property
-    def told(self) -> str:
-        """As text, for the record of what an organ was made from."""
+    def described(self) -> str:
+        """The file and its values, for the record of what an organ was made from."""
         return self.path.name + (f"={','.join(map(str, self.values))}" if self.values else "")
 
 
 def load_files(image: Path, organs: Mapping[str, Sequence[MaskFile]]) -> Loaded:
-    """A case of one image file and mask files; an organ of several is their union.
+    """Return a case of one image file and mask files; an organ of several is their union.
 
     Raises InputError or GeometryError, here or when the masks are drawn.
     """
@@ -77,7 +78,7 @@ def _chosen(label: np.ndarray, source: MaskFile) -> np.ndarray:
 
 
 def read_labels(path: Path) -> LabelMap:
-    """Integers (i, j, k) of a NIfTI or NRRD file as they are stored, and their affine to RAS mm.
+    """Return the integers (i, j, k) of a NIfTI or NRRD file as they are stored, and their affine to RAS mm.
 
     Raises InputError (missing, damaged, a Git LFS pointer, no whole numbers) or GeometryError (the affine).
     """
@@ -94,8 +95,9 @@ def read_labels(path: Path) -> LabelMap:
         raise InputError(f"{path.name} does not fit into memory; crop it") from error
     except Exception as error:  # noqa: BLE001 - pynrrd raises nearly anything on damaged files
         said = " ".join(str(error).replace(str(path), path.name).split())[:160]
-        told = f"{path.name} cannot be read as NRRD ({type(error).__name__}: {said}); copy it again"
-        raise InputError(told) from error
+        raise InputError(
+            f"{path.name} cannot be read as NRRD ({type(error).__name__}: {said}); copy it again"
+        ) from error
 
 
 def _read_nrrd(path: Path) -> LabelMap:
@@ -123,17 +125,18 @@ def _read_nrrd(path: Path) -> LabelMap:
 def fitted(
     mask: np.ndarray, affine: np.ndarray, shape: tuple[int, ...], image_affine: np.ndarray, name: str
 ) -> np.ndarray:
-    """``mask`` (bool, its own axes) on the voxels of an image of ``shape`` and ``image_affine``; nothing is resampled.
+    """Return a mask (bool, its own axes) on the voxels of an image of ``shape`` and ``image_affine``.
 
-    Its axes may be stored in another order or direction, and it may cover a part of the image, as some programs crop a
-    mask to what it holds; its voxels must be the image's voxels. Raises GeometryError where they are not.
+    Nothing is resampled. Its axes may be stored in another order or direction, and it may cover a part of the image, as
+    some programs crop a mask to what it holds; its voxels must be the image's. Raises GeometryError where they are not.
     """
     index = np.linalg.inv(image_affine) @ affine
     turn, shift = np.rint(index[:3, :3]), np.rint(index[:3, 3])
     last = np.array(mask.shape) - 1
-    ends = np.array([[last[a] * (i >> a & 1) for a in range(3)] for i in range(8)])
-    there = ends @ turn.T + shift
-    mm = (there @ image_affine[:3, :3].T + image_affine[:3, 3]) - (ends @ affine[:3, :3].T + affine[:3, 3])
+    whole_steps = np.eye(4)
+    whole_steps[:3, :3], whole_steps[:3, 3] = turn, shift
+    there = corner_points(whole_steps, (0, 0, 0), last)
+    mm = corner_points(image_affine @ whole_steps, (0, 0, 0), last) - corner_points(affine, (0, 0, 0), last)
     straight = (abs(turn).sum(axis=0) == 1).all() and (abs(turn).sum(axis=1) == 1).all()
     low, high = there.min(axis=0), there.max(axis=0)
     if not straight or abs(mm).max() > GRID_MM or (low < 0).any() or (high >= shape).any():
@@ -151,7 +154,7 @@ def fitted(
 
 
 def _grid(shape: tuple[int, ...], affine: np.ndarray) -> str:
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    spacing = voxel_spacing(affine)
     size, step = (" x ".join(f"{v:.4g}" for v in values) for values in (shape, spacing))
     return f"{size} voxels of {step} mm from ({', '.join(f'{v:.1f}' for v in affine[:3, 3])})"
 

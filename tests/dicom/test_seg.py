@@ -136,7 +136,7 @@ def test_a_full_disk_keeps_the_old_file(highdicom, volume, tmp_path, monkeypatch
     place.mkdir()
     (place / "seg.dcm").write_text("old")
     monkeypatch.setattr(save_module, "_encode", fail)
-    with pytest.raises(OutputError, match="No space left"):
+    with pytest.raises(OutputError, match="seg.dcm: no space left"):
         write_seg(place / "seg.dcm", volume, painted(volume), segments("mandible"))
     assert [p.name for p in place.iterdir()] == ["seg.dcm"] and (place / "seg.dcm").read_text() == "old"
 
