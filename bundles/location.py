@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from oarseg.checksum import read_metadata
 from oarseg.errors import ConfigError
 
 FOLDER = Path(__file__).resolve().parent
 
 
 def root(name: str) -> str:
-    """Folder of the bundle ``name``: the command line's ``--config_file``'s, the current one, or the installed one.
+    """Return the folder of the bundle ``name``: of the config that MONAI runs, the current one, or the installed one.
 
     So a downloaded copy is used by its config's path or from inside it, and everything else uses what came with oarseg.
     ``--bundle_root`` overrides all of it. Raises ConfigError where there is none.
     """
-    for folder in (*_of_command_line(), Path.cwd(), FOLDER / name):
+    for folder in (*_run_by_monai(), Path.cwd(), FOLDER / name):
         if _name_in(folder) == name:
             return str(folder)
     raise ConfigError(f"no bundle {name!r} is installed; give its folder with --bundle_root")
 
 
+def where(name: str | None = None) -> Path:
+    """Return the folder of the installed bundles, or that of one of them. Raises ConfigError where it is unknown."""
+    if name is None:
+        return FOLDER
+    if _name_in(FOLDER / name) != name:
+        known = ", ".join(sorted(path.parents[1].name for path in FOLDER.glob("*/configs/metadata.json")))
+        raise ConfigError(f"no bundle {name!r} is installed; there are: {known}")
+    return FOLDER / name
+
+
 def name_of(folder: str) -> str:
-    """The name of the bundle in ``folder``: for configs that are read without ``_meta_``, as MONAI Label reads them.
+    """Return the name of the bundle in ``folder``: for configs that are read without ``_meta_``, as by MONAI Label.
 
     Raises ConfigError where no bundle lies there.
     """
@@ -36,16 +45,18 @@ def name_of(folder: str) -> str:
     return name
 
 
-def _of_command_line() -> Iterator[Path]:
-    """Folders of the bundles whose config files the command line names (``--config_file a`` or ``"['a','b']"``)."""
-    text = "\n".join(sys.argv)
-    for match in re.finditer(r"--config_file[=\n]([^\n]+)", text):
-        for path in re.findall(r"[^\[\]'\",]+\.(?:json|yaml|yml)", match.group(1)):
-            yield Path(path.strip()).resolve().parent.parent
+def _run_by_monai() -> Iterator[Path]:
+    """Folders of bundles that MONAI runs, the latest first.
+
+    Before a workflow runs, MONAI puts its bundle's folder, as it was given, on Python's path, in the second place (the
+    first is the script's or the current folder). A config file that was given by its name alone is taken for one
+    in the current folder, its bundle.
+    """
+    for entry in sys.path[1:]:
+        folder = Path(entry).absolute()
+        yield folder.parent if folder.name == "configs" else folder
 
 
 def _name_in(folder: Path) -> str | None:
-    try:
-        return json.loads((folder / "configs" / "metadata.json").read_text(encoding="utf-8")).get("name")
-    except (OSError, ValueError, AttributeError):
-        return None
+    name = read_metadata(folder).get("name")
+    return name if isinstance(name, str) else None
