@@ -34,6 +34,20 @@ def where(name: str | None = None) -> Path:
     return FOLDER / name
 
 
+def changeable(root: Path | None, installed: bool = False) -> Path:
+    """Return the folder of the bundles to change: ``root``, or oarseg's own where it is a checkout or ``installed``.
+
+    Raises ConfigError for the bundles of an installed package, which everybody who uses it contours with.
+    """
+    checkout = (FOLDER.parent / "setup.cfg").is_file()
+    if not (checkout or installed) and (root is None or root.resolve() == FOLDER):
+        raise ConfigError(
+            f"the bundles of the installed oarseg ({FOLDER}) stay as they are; copy them and give the copy with "
+            "--root, or give --installed to change them for all who use this installation"
+        )
+    return FOLDER if root is None else root
+
+
 def name_of(folder: str) -> str:
     """Return the name of the bundle in ``folder``: for configs that are read without ``_meta_``, as by MONAI Label.
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
 
-from oarseg.bundles import FOLDER, name_of, root, where
+from oarseg.bundles import FOLDER, location, name_of, root, where
+from oarseg.cli import main
 from oarseg.errors import ConfigError
 
 NAME = "hn_ct_localizer"
@@ -110,3 +111,34 @@ def test_where_the_installed_bundles_are() -> None:
     for name in ("templates", "nose_ct_segmentation", "../bundles/hn_ct_localizer"):
         with pytest.raises(ConfigError, match="brainstem_ct_segmentation, .*hn_ct_two_stage"):
             where(name)
+
+
+def test_the_command_that_says_where(capsys: pytest.CaptureFixture) -> None:
+    assert main(["bundles", "where"]) == 0
+    assert main(["bundles", "where", NAME]) == 0
+    assert capsys.readouterr().out == f"{FOLDER}\n{FOLDER / NAME}\n"
+    assert main(["bundles", "where", "nose"]) == 2
+    assert "no bundle 'nose'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A place that looks like an installed package, not like a clone."""
+    folder = tmp_path / "site-packages/oarseg/bundles"
+    folder.mkdir(parents=True)
+    monkeypatch.setattr(location, "FOLDER", folder)
+    return folder
+
+
+def test_a_checkout_is_changed_without_asking() -> None:
+    assert location.changeable(None) == FOLDER
+
+
+def test_an_installed_package_is_not_changed(installed: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for command in (["sync"], ["weights", "hn_ct_two_stage"], ["sync", "--root", str(installed)]):
+        assert main(["bundles", *command]) == 2
+        told = capsys.readouterr().err
+        assert str(installed) in told and "--root" in told and "--installed" in told
+    assert not list(installed.iterdir())
+    assert location.changeable(tmp_path) == tmp_path
+    assert location.changeable(None, installed=True) == installed
