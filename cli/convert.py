@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from oarseg.text import printable
 
 if TYPE_CHECKING:
-    from oarseg.datasets.convert import Outcome, Plan
+    from oarseg.datasets.convert import Conversion, Plan
     from oarseg.sites import Site
 
 NAME = "convert"
@@ -135,7 +135,7 @@ def _listed(work: Plan, site: Site) -> list[str]:
     return lines
 
 
-def _converted(work: Plan, outcome: Outcome, site: Site) -> list[str]:
+def _converted(work: Plan, outcome: Conversion, site: Site) -> list[str]:
     """Return lines on what is in the data set now."""
     rows = [row for part in outcome.rows.values() for row in part]
     labelled = Counter(key for row in rows for key in row["labelled"])

@@ -88,12 +88,12 @@ def _refuse_ignored(args: argparse.Namespace) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from oarseg.evaluation.evaluate import NAMES, Job, evaluate
+    from oarseg.evaluation.evaluate import NAMES, EvaluationJob, evaluate
     from oarseg.evaluation.tables import failures, summary_markdown
     from oarseg.sites import load_site
 
     site = load_site(args.site)
-    job = Job(
+    job = EvaluationJob(
         predictions=args.predictions,
         references=args.references,
         out=args.out,

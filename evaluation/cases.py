@@ -4,9 +4,9 @@ Only organs that the reference labels count; what else was predicted is backgrou
 
 - ``ok``: in the reference and in the prediction;
 - ``missed``: in the reference only. Dice and surface Dice are 0, distances are blank and never averaged;
-- ``spurious``: predicted although the reference, which was asked for the organ, has no voxel of it. Dice and surface
-  Dice are 0 as eq. 2-6 has it, distances are blank;
-- ``absent``: in neither. Nothing is scored; the row says that it was asked and rightly not found.
+- ``spurious``: predicted although the reference, which labels the organ, has no voxel of it. Dice and surface Dice are
+  0 as eq. 2-6 has it, distances are blank;
+- ``absent``: in neither. Nothing is scored; the row says that the organ was rightly not found.
 
 ``swapped``: a left organ that covers more of the right one's reference than of its own, or, touching neither, lies
 nearer to it; and the other way round. It needs the twin in the reference.
@@ -22,6 +22,7 @@ from scipy import ndimage
 
 from oarseg.errors import ConfigError, GeometryError
 from oarseg.evaluation.metrics import check_tolerance, dice, pixel_scores, surface_scores
+from oarseg.evaluation.scores import Status
 from oarseg.geometry.check_ct import check_affine
 from oarseg.sites import Organ, Site
 
@@ -65,10 +66,15 @@ def score_case(
     site: Site,
     tolerance_mm: float = TOLERANCE_MM,
 ) -> tuple[list[dict], dict]:
-    """Score one case.
+    """Return the scores of one case.
 
-    Args: ``prediction``, ``reference``: label maps (i, j, k) of integers on one grid, label values of ``site``;
-    ``affine`` (4, 4) index to RAS mm; ``labelled``: keys of the organs that the reference labels.
+    Args:
+        case: its name.
+        prediction, reference: label maps (i, j, k) of integers on one grid, label values of ``site``.
+        affine: (4, 4), index to RAS mm.
+        labelled: keys of the organs that the reference labels.
+        site: the organs.
+        tolerance_mm: of the surface Dice.
     Returns one row for each labelled organ (keys ``oarseg.evaluation.scores.FIELDS``), in the table's order, and the
     row of the case (``CASE_FIELDS``). Figures are rounded to ``DECIMALS``.
     Raises GeometryError where the grids differ or the affine is none, ConfigError for values that are no organ, an
@@ -114,9 +120,9 @@ def _organ_row(predicted: _Masks, true: _Masks, organ: Organ, spacing: np.ndarra
     row["volume_error_cm3"] = (n_predicted - n_true) * cm3
     if n_true:
         row["volume_error_percent"] = 100 * (n_predicted - n_true) / n_true
-    if row["status"] in ("missed", "spurious"):
+    if row["status"] in (Status.MISSED, Status.SPURIOUS):
         row["dice"] = row["surface_dice"] = 0.0
-    elif row["status"] == "ok":
+    elif row["status"] is Status.OK:
         box = _union(predicted.box(organ), true.box(organ))
         a, b = predicted.within(organ, box), true.within(organ, box)
         row["dice"] = dice(a, b)
@@ -126,14 +132,14 @@ def _organ_row(predicted: _Masks, true: _Masks, organ: Organ, spacing: np.ndarra
     return {k: round(v, DECIMALS) if isinstance(v, float) else v for k, v in row.items()}
 
 
-def _status(n_predicted: int, n_true: int) -> str:
+def _status(n_predicted: int, n_true: int) -> Status:
     if n_true:
-        return "ok" if n_predicted else "missed"
-    return "spurious" if n_predicted else "absent"
+        return Status.OK if n_predicted else Status.MISSED
+    return Status.SPURIOUS if n_predicted else Status.ABSENT
 
 
 def swapped(predicted: _Masks, true: _Masks, organ: Organ, twin: Organ | None) -> bool:
-    """Whether the predicted ``organ`` is its mirror ``twin``'s; False where there is no twin to compare with."""
+    """Return whether the predicted ``organ`` is its mirror ``twin``'s; False where there is no twin to compare with."""
     box = predicted.box(organ)
     if box is None or twin is None or true.box(twin) is None:
         return False

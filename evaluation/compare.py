@@ -60,14 +60,17 @@ class Comparison:
 
 
 def load(place: Path) -> list[dict]:
-    """Scores of a folder that ``oarseg evaluate`` wrote, or of a ``scores.csv``. Raises InputError or ConfigError."""
+    """Return the scores of a folder that ``oarseg evaluate`` wrote, or of a ``scores.csv``.
+
+    Raises InputError or ConfigError.
+    """
     if place.is_dir() and not (place / SCORES).is_file():
         raise InputError(f"{place} holds no {SCORES}; give a folder that oarseg evaluate has written")
     return read_scores(place / SCORES if place.is_dir() else place)
 
 
 def compare(a: Sequence[Mapping], b: Sequence[Mapping], site: Site) -> Comparison:
-    """Compare two sets of score rows. Raises ConfigError where they have no pair in common."""
+    """Return the differences B - A of two sets of score rows. Raises ConfigError where they have no pair in common."""
     one, two = ({(row["case"], row["organ"]): row for row in rows} for rows in (a, b))
     common = [pair for pair in one if pair in two]
     if not common:
@@ -123,7 +126,7 @@ def _difference(measure: str, organ: str, pairs: list[tuple[Mapping, Mapping]]) 
 
 
 def _overall(measure: str, rows: list[Difference], pairs: list[tuple[Mapping, Mapping]], name: str) -> Difference:
-    """The mean over the organs of ``rows``, which ``pairs`` are of."""
+    """Return the mean over the organs of ``rows``, which ``pairs`` are of."""
     organs = [row.organ for row in rows]
     cases = list(dict.fromkeys(a["case"] for a, _ in pairs))
     table = np.full((len(cases), len(organs)), np.nan)
@@ -136,14 +139,14 @@ def _overall(measure: str, rows: list[Difference], pairs: list[tuple[Mapping, Ma
 
 
 def signed_rank(change: np.ndarray) -> float | None:
-    """Two-sided p of the Wilcoxon signed-rank test; None below ``LEAST_PAIRS`` differences that are not 0."""
+    """Return the two-sided p of Wilcoxon's signed-rank test; None below ``LEAST_PAIRS`` differences that are not 0."""
     if np.count_nonzero(change) < LEAST_PAIRS:
         return None
     return float(wilcoxon(change).pvalue)
 
 
 def holm(values: Iterable[float | None]) -> list[float | None]:
-    """Holm's step-down correction (Scand. J. Stat. 6, 1979); None stays None and is not counted."""
+    """Return Holm's step-down correction (Scand. J. Stat. 6, 1979); None stays None and is not counted."""
     values = list(values)
     order = sorted((i for i, p in enumerate(values) if p is not None), key=lambda i: values[i])
     corrected: list[float | None] = [None] * len(values)
@@ -155,7 +158,7 @@ def holm(values: Iterable[float | None]) -> list[float | None]:
 
 
 def comparison_markdown(comparison: Comparison, site: Site) -> str:
-    """A table a measure, and the notes."""
+    """Return a Markdown table for each measure, and the notes."""
     names = {organ.key: organ.name for organ in site.organs}
     parts = []
     for measure, title in TITLES.items():
@@ -183,7 +186,7 @@ def _line(row: Difference, name: str, digits: int) -> str:
 
 
 def comparison_csv(comparison: Comparison) -> str:
-    """The lines of :class:`Difference`."""
+    """Return the fields of each :class:`Difference` as CSV."""
     rows = [
         {k: round(v, 6) if isinstance(v, float) else v for k, v in asdict(row).items()}
         for row in comparison.differences

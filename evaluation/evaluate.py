@@ -1,29 +1,32 @@
 """Predictions against references, from folders to a folder of tables, plots and pictures.
 
->>> done = evaluate(Job(Path("contours"), Path("experts"), Path("scores")))     # doctest: +SKIP
+>>> done = evaluate(EvaluationJob(Path("contours"), Path("experts"), Path("scores")))     # doctest: +SKIP
 >>> done.summary.mean["dice"].mean                                              # doctest: +SKIP
 """
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
-from oarseg.errors import ConfigError
+from oarseg.errors import ConfigError, OutputError
 from oarseg.evaluation.cases import TOLERANCE_MM, score_case
 from oarseg.evaluation.figures import write_box_plots
 from oarseg.evaluation.metrics import check_tolerance
-from oarseg.evaluation.output import check_place, staged
 from oarseg.evaluation.references import Pair, add_images, find_label_maps, find_references, load_pair, pair_cases
 from oarseg.evaluation.scores import CASE_FIELDS, csv_text, write_scores
 from oarseg.evaluation.summary import Summary, summarize
 from oarseg.evaluation.tables import failures_markdown, summary_csv, summary_markdown
 from oarseg.evaluation.worst import worst_page
+from oarseg.files import writing
+from oarseg.geometry.affine import voxel_spacing
 from oarseg.geometry.label_map import LabelMap
 from oarseg.sites import Site
 from oarseg.sites.roi_names import NameTable, load_names
@@ -34,7 +37,7 @@ NAMES = (SCORES, CASES, SUMMARY, SUMMARY_CSV, FAILURES, PLOTS, WORST)
 
 
 @dataclass(frozen=True)
-class Job:
+class EvaluationJob:
     """What to score, and how; see ``oarseg evaluate --help``. ``worst``: organs on the page, 0 for no page."""
 
     predictions: Path
@@ -61,8 +64,11 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
 
 
-def evaluate(job: Job, site: Site) -> Evaluation:
-    """Score every case and write ``job.out``. Raises an OarsegError; then ``job.out`` is as it was."""
+def evaluate(job: EvaluationJob, site: Site) -> Evaluation:
+    """Score every case, write ``job.out``, and return the scores.
+
+    Raises an OarsegError; then ``job.out`` is as it was.
+    """
     check_tolerance(job.tolerance_mm)
     if job.worst < 0:
         raise ConfigError(f"--worst {job.worst}: expected the number of organs to show, or 0")
@@ -82,7 +88,7 @@ def evaluate(job: Job, site: Site) -> Evaluation:
         )  # fmt: skip
         rows += scored
         cases.append(case)
-        fine += job.tolerance_mm < smallest_step(loaded.reference.affine)
+        fine += job.tolerance_mm < voxel_spacing(loaded.reference.affine).min()
     notes += _not_judged(cases) + _below_voxels(job.tolerance_mm, fine, len(pairs))
     done = Evaluation(rows, cases, summarize(rows, site), notes)
     _write(job, site, done, pairs, names)
@@ -90,30 +96,25 @@ def evaluate(job: Job, site: Site) -> Evaluation:
 
 
 def _not_judged(cases: list[dict]) -> list[str]:
-    """One note on organs that were predicted in cases whose reference does not label them."""
+    """Return a note on organs that were predicted in cases whose reference does not label them."""
     count = Counter(key for case in cases for key in case["not_judged"].split())
     if not count:
         return []
-    told = ", ".join(f"{key} in {n}" for key, n in count.items())
-    return [f"predicted where the reference does not label it, so not judged: {told} case(s); see {CASES}"]
+    organs = ", ".join(f"{key} in {n}" for key, n in count.items())
+    return [f"predicted where the reference does not label it, so not judged: {organs} case(s); see {CASES}"]
 
 
 def _below_voxels(tolerance_mm: float, count: int, cases: int) -> list[str]:
-    """One note where ``count`` of the cases have no voxel as small as the tolerance."""
+    """Return a note where ``count`` of the cases have no voxel as small as the tolerance."""
     if not count:
         return []
     return [
         f"surface Dice: the tolerance of {tolerance_mm:g} mm is below the smallest voxel size of {count} of {cases} "
-        "case(s); there a surface that is one voxel off counts as wrong, so it tells more of the grid than of contours"
+        "case(s); there a surface that is one voxel off counts as wrong, so it says more of the grid than of contours"
     ]
 
 
-def smallest_step(affine: np.ndarray) -> float:
-    """Least size of a voxel along its axes, mm; ``affine`` (4, 4)."""
-    return float(np.linalg.norm(np.asarray(affine)[:3, :3], axis=0).min())
-
-
-def _pairs(job: Job) -> tuple[list[Pair], list[str]]:
+def _pairs(job: EvaluationJob) -> tuple[list[Pair], list[str]]:
     predictions = find_label_maps(job.predictions)
     references = find_references(job.references, job.section, job.labelled)
     if job.images:
@@ -124,7 +125,7 @@ def _pairs(job: Job) -> tuple[list[Pair], list[str]]:
     return pair_cases(predictions, references, job.allow_missing)
 
 
-def _write(job: Job, site: Site, done: Evaluation, pairs: Sequence[Pair], names: NameTable) -> None:
+def _write(job: EvaluationJob, site: Site, done: Evaluation, pairs: Sequence[Pair], names: NameTable) -> None:
     page = _worst(job, site, done, pairs, names) if job.worst else ""
     with staged(job.out, NAMES) as folder:
         write_scores(folder / SCORES, done.rows)
@@ -138,7 +139,7 @@ def _write(job: Job, site: Site, done: Evaluation, pairs: Sequence[Pair], names:
         (folder / FAILURES).write_text(failures_markdown(done.rows, done.notes, site), encoding="utf-8")
 
 
-def _worst(job: Job, site: Site, done: Evaluation, pairs: Sequence[Pair], names: NameTable) -> str:
+def _worst(job: EvaluationJob, site: Site, done: Evaluation, pairs: Sequence[Pair], names: NameTable) -> str:
     by_case = {pair.case: pair for pair in pairs}
 
     with tqdm(desc="drawing", unit="case", disable=True if job.quiet else None) as bar:
@@ -160,3 +161,38 @@ def compare_to(out: Path | None, markdown: str, table: str, overwrite: bool) -> 
     with staged(out, names) as folder:
         for name, text in zip(names, (markdown, table), strict=True):
             (folder / name).write_text(text, encoding="utf-8")
+
+
+def check_place(folder: Path, names: Sequence[str], overwrite: bool) -> None:
+    """Raise OutputError where ``folder`` is a file or, unless ``overwrite``, holds one of ``names`` already."""
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"{folder} is not a folder; give another place for the results")
+    held = [name for name in names if (folder / name).exists()]
+    if held and not overwrite:
+        raise OutputError(f"{folder} holds {held[0]} already; give another folder, or --overwrite to replace it")
+
+
+@contextmanager
+def staged(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Yield a hidden folder within ``folder`` to write files ``names`` to; they are moved when the block ends well.
+
+    An earlier file of one of the names goes, even where this run did not write it: it belongs to other scores.
+    Raises OutputError where the place cannot be written.
+    """
+    made = not folder.exists()
+    try:
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".oarseg-", dir=folder) as staging:
+                yield Path(staging)
+                for name in names:
+                    if (Path(staging) / name).exists():
+                        os.replace(Path(staging) / name, folder / name)
+                    elif (folder / name).exists():
+                        os.unlink(folder / name)
+    except BaseException:
+        if made:
+            # Only if it is empty.
+            with suppress(OSError):
+                folder.rmdir()
+        raise

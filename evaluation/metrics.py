@@ -20,7 +20,7 @@ PERCENTILE = 95.0
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
-    """``2 |a and b| / (|a| + |b|)`` of two masks (eq. 2-6); NaN where both are empty."""
+    """Return ``2 |a and b| / (|a| + |b|)`` of two masks (eq. 2-6); NaN where both are empty."""
     total = int(np.count_nonzero(a)) + int(np.count_nonzero(b))
     return 2 * int(np.count_nonzero(a & b)) / total if total else float("nan")
 
@@ -37,7 +37,7 @@ class SurfaceScores:
 def surface_scores(
     prediction: np.ndarray, reference: np.ndarray, spacing: np.ndarray, tolerance_mm: float
 ) -> SurfaceScores:
-    """How far the surfaces of two masks (i, j, k) are apart; ``spacing``: mm along i, j, k.
+    """Return how far the surfaces of two masks (i, j, k) are apart; ``spacing``: mm along i, j, k.
 
     HD95: the greater of the two directed 95th percentiles. Mean surface distance: over the surface voxels of both
     masks, pooled. Both are between centres of surface voxels (voxels with a face neighbour outside). Surface Dice: the
@@ -65,7 +65,7 @@ def surface_scores(
 
 
 def check_tolerance(tolerance_mm: float) -> None:
-    """Raises ConfigError unless it is a positive, finite number of mm."""
+    """Raise ConfigError unless the tolerance is a positive, finite number of mm."""
     if not 0 < tolerance_mm < float("inf"):
         raise ConfigError(f"the surface tolerance is {tolerance_mm} mm, expected a positive number")
 
@@ -81,7 +81,7 @@ class PixelScores:
 
 
 def pixel_scores(prediction: np.ndarray, reference: np.ndarray, values: list[int]) -> PixelScores:
-    """Scores of two label maps (i, j, k) over the background and the classes ``values``.
+    """Return the scores of two label maps (i, j, k) over the background and the classes ``values``.
 
     Every other value in either map counts as background. With ``p[i, j]`` the voxels of class i that were
     called j, ``p[i, :]`` and ``p[:, i]`` its sums: pixel accuracy = ``sum p[i, i] / sum p``; mean pixel accuracy = mean
@@ -104,7 +104,7 @@ def pixel_scores(prediction: np.ndarray, reference: np.ndarray, values: list[int
 
 
 def confusion(prediction: np.ndarray, reference: np.ndarray, values: list[int]) -> np.ndarray:
-    """Voxels by class of the reference (rows) and of the prediction (columns); class 0 is background and the rest.
+    """Return voxels by class of the reference (rows) and the prediction (columns); class 0 is background and the rest.
 
     Raises GeometryError where the shapes differ or there is no voxel.
     """
@@ -123,7 +123,7 @@ def confusion(prediction: np.ndarray, reference: np.ndarray, values: list[int]) 
 
 
 def _union_box(a: np.ndarray, b: np.ndarray) -> tuple[slice, slice, slice]:
-    """The least box that holds every non-zero voxel of both; empty slices where there is none."""
+    """Return the least box that holds every non-zero voxel of both; empty slices where there is none."""
     box = []
     for axis in range(3):
         others = tuple(i for i in range(3) if i != axis)

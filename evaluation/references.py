@@ -57,10 +57,10 @@ class LoadedPair:
 
 
 def find_label_maps(place: Path) -> dict[str, Path]:
-    """Label maps by case: NIfTI and RTSTRUCT files in a folder, or in sub-folders named by the case.
+    """Return label maps by case: NIfTI and RTSTRUCT files in a folder, or in sub-folders named by the case.
 
     A sub-folder holds ``segmentation.nii.gz`` (this counts where there is more), ``rtstruct.dcm`` or any one RTSTRUCT
-    beside its CT; RTSTRUCTs are told by what they hold, not by their names. A file instead of a folder stands for
+    beside its CT; RTSTRUCTs are recognised by what they hold, not by their names. A file instead of a folder stands for
     itself. Raises InputError where there is none, or two for one case.
     """
     if place.is_file():
@@ -106,7 +106,7 @@ def _stem(path: Path) -> str:
 
 
 def find_references(place: Path, section: str, labelled: Sequence[str] | None) -> dict[str, Reference]:
-    """References by case: of a data set's ``section`` where ``place`` holds ``dataset.json``, else as predictions.
+    """Return references by case: a data set's ``section`` where ``place`` holds ``dataset.json``, else as predictions.
 
     A data set's own labels only: its silver labels never score. Raises ConfigError where ``labelled`` is given for a
     data set, which says itself what it labels.
@@ -138,7 +138,7 @@ def _refuse_part_of_data_set(place: Path) -> None:
 def pair_cases(
     predictions: Mapping[str, Path], references: Mapping[str, Reference], allow_missing: bool
 ) -> tuple[list[Pair], list[str]]:
-    """Pairs by name, and notes on what has no counterpart.
+    """Return pairs by name, and notes on what has no counterpart.
 
     Raises InputError where a case lacks its counterpart (unless ``allow_missing``), or where no name is on both sides.
     """
@@ -148,16 +148,16 @@ def pair_cases(
         "no prediction": sorted(references.keys() - predictions.keys()),
         "no reference": sorted(predictions.keys() - references.keys()),
     }
-    told = [f"{len(cases)} case(s) have {what}: {_named(cases)}" for what, cases in lacking.items() if cases]
+    notes = [f"{len(cases)} case(s) have {what}: {_named(cases)}" for what, cases in lacking.items() if cases]
     if not common:
-        raise InputError(f"no case is on both sides; {'; '.join(told)}; name predictions and references alike")
-    if told and not allow_missing:
-        raise InputError(f"{'; '.join(told)}; add them, or --allow-missing to score the {len(common)} that are there")
-    return [Pair(case, predictions[case], references[case]) for case in common], told
+        raise InputError(f"no case is on both sides; {'; '.join(notes)}; name predictions and references alike")
+    if notes and not allow_missing:
+        raise InputError(f"{'; '.join(notes)}; add them, or --allow-missing to score the {len(common)} that are there")
+    return [Pair(case, predictions[case], references[case]) for case in common], notes
 
 
 def _as_named(predictions: Mapping[str, _T], cases: Iterable[str]) -> dict[str, _T]:
-    """``predictions`` by the names of ``cases``, where they have them with dots as underscores and none as they are."""
+    """Return ``predictions`` by the names of ``cases``, also where theirs have underscores for dots."""
     missing = [case for case in cases if case not in predictions]
     written = Counter(_written(case) for case in missing)
     renamed = {_written(case): case for case in missing if written[_written(case)] == 1}
@@ -171,7 +171,7 @@ def _as_named(predictions: Mapping[str, _T], cases: Iterable[str]) -> dict[str, 
 
 
 def _written(case: str) -> str:
-    """A case's name as the bundles write it."""
+    """Return a case's name as the bundles write it."""
     return output_name({"filename_or_obj": case})["subject"]
 
 
@@ -180,7 +180,7 @@ def _named(cases: list[str]) -> str:
 
 
 def add_images(references: Mapping[str, Reference], folder: Path) -> dict[str, Reference]:
-    """The references with the CTs of a folder, by name; a case without one stays as it is."""
+    """Return the references with the CTs of a folder, by name; a case without one stays as it is."""
     images = _as_named({case_name(row["image"]): Path(row["image"]) for row in list_images(folder)}, references)
     return {
         case: Reference(known.path, known.labelled, images.get(case, known.image)) for case, known in references.items()

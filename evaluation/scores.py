@@ -10,6 +10,7 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from enum import StrEnum
 from pathlib import Path
 
 from oarseg.errors import ConfigError, InputError
@@ -23,10 +24,18 @@ FIELDS = (
 CASE_FIELDS = (
     "case", "classes", "pixel_accuracy", "mean_pixel_accuracy", "mean_iou", "frequency_weighted_iou", "not_judged",
 )  # fmt: skip
-STATUSES = ("ok", "missed", "spurious", "absent")
 TEXTS = ("case", "organ", "status")
 # Far beyond any cohort: such a file is something else.
 MAX_BYTES = 256 << 20
+
+
+class Status(StrEnum):
+    """What became of an organ that the reference labels."""
+
+    OK = "ok"  # in the reference and in the prediction
+    MISSED = "missed"  # in the reference only
+    SPURIOUS = "spurious"  # in the prediction only
+    ABSENT = "absent"  # in neither
 
 
 def write_scores(path: str | Path, rows: Iterable[Mapping]) -> None:
@@ -35,7 +44,7 @@ def write_scores(path: str | Path, rows: Iterable[Mapping]) -> None:
 
 
 def csv_text(fields: Sequence[str], rows: Iterable[Mapping]) -> str:
-    """Rows as CSV with a header; None is blank."""
+    """Return rows as CSV with a header; None is blank."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, fields, lineterminator="\n")
     writer.writeheader()
@@ -44,7 +53,7 @@ def csv_text(fields: Sequence[str], rows: Iterable[Mapping]) -> str:
 
 
 def read_scores(path: str | Path) -> list[dict]:
-    """Rows of a scores file: numbers as float, ``swapped`` as bool, blanks as None.
+    """Return the rows of a scores file: numbers as float, ``swapped`` as bool, blanks as None.
 
     Raises InputError where the file is missing or unreadable, ConfigError where it is no such file: which line, what
     was found.
@@ -92,10 +101,11 @@ def _typed(row: dict, where: str) -> dict:
         typed[name] = _flag(row[name], where) if name == "swapped" else _number(row[name], name, where)
     if not typed["case"] or not typed["organ"]:
         raise ConfigError(f"{where}: case and organ must be named")
-    if typed["status"] not in STATUSES:
-        raise ConfigError(f"{where}: status {typed['status']!r}, expected one of {', '.join(STATUSES)}")
-    if (typed["dice"] is None) != (typed["status"] == "absent"):
-        raise ConfigError(f"{where}: Dice {row['dice']!r} does not go with status {typed['status']!r}")
+    if typed["status"] not in list(Status):
+        raise ConfigError(f"{where}: status {typed['status']!r}, expected one of {', '.join(Status)}")
+    typed["status"] = Status(typed["status"])
+    if (typed["dice"] is None) != (typed["status"] == Status.ABSENT):
+        raise ConfigError(f"{where}: Dice {row['dice']!r} does not go with status '{typed['status']}'")
     return {name: typed[name] for name in FIELDS}
 
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from oarseg.evaluation.scores import Status
 from oarseg.sites import Site
 
 RESAMPLES = 10_000
@@ -89,9 +90,9 @@ class Summary:
 
 
 def summarize(rows: Sequence[Mapping], site: Site) -> Summary:
-    """Sum up rows of :func:`oarseg.evaluation.cases.score_case` or ``read_scores``; organs without a row are absent.
+    """Return the figures of rows of :func:`oarseg.evaluation.cases.score_case` or ``read_scores``.
 
-    Organs that ``site`` does not know come last, by name.
+    Organs without a row are left out; those that ``site`` does not know come last, by name.
     """
     known = list(site.values)
     keys = sorted({row["organ"] for row in rows}, key=lambda k: (known.index(k) if k in known else len(known), k))
@@ -103,14 +104,14 @@ def summarize(rows: Sequence[Mapping], site: Site) -> Summary:
 
 
 def _organ(key: str, rows: list[Mapping]) -> OrganSummary:
-    scored = [row for row in rows if row["status"] != "absent"]
-    count = {status: sum(row["status"] == status for row in rows) for status in ("missed", "spurious", "absent")}
+    scored = [row for row in rows if row["status"] != Status.ABSENT]
+    count = {s.value: sum(r["status"] == s for r in rows) for s in (Status.MISSED, Status.SPURIOUS, Status.ABSENT)}
     stats = {measure: describe([row[measure] for row in scored]) for measure in MEASURES}
     return OrganSummary(key, len(scored), **count, swapped=sum(row["swapped"] for row in rows), stats=stats)
 
 
 def describe(values: Iterable[float | None]) -> Stat | None:
-    """Figures of one measure; blanks (None) are counted and left out. None where nothing is left."""
+    """Return the figures of one measure; blanks (None) are counted and left out. None where nothing is left."""
     values = list(values)
     kept = [float(v) for v in values if v is not None]
     if not kept:
@@ -130,7 +131,7 @@ def describe(values: Iterable[float | None]) -> Stat | None:
 
 
 def mean_over_organs(rows: Iterable[Mapping], measure: str = "dice", least: int = 1) -> MeanStat | None:
-    """Mean over organs of the organs' means of ``measure``; None where no row has it.
+    """Return the mean over organs of the organs' means of ``measure``; None where no row has it.
 
     ``least``: organs that fewer cases have are left out. Each organ weighs the same, however many cases label it. Where
     a resample holds no case of an organ, the organ's mean over all cases stands in: otherwise an organ that few cases
@@ -146,7 +147,7 @@ def mean_over_organs(rows: Iterable[Mapping], measure: str = "dice", least: int 
 
 
 def by_case(rows: Iterable[Mapping], measure: str) -> tuple[np.ndarray, list[str]]:
-    """``measure`` as (cases, organs) with NaN where there is none, and the organs; empty rows and columns left out."""
+    """Return ``measure`` as (cases, organs), NaN where there is none, and the organs; no row or column is empty."""
     kept = [row for row in rows if row[measure] is not None]
     cases = {case: i for i, case in enumerate(dict.fromkeys(row["case"] for row in kept))}
     organs = {organ: i for i, organ in enumerate(dict.fromkeys(row["organ"] for row in kept))}
@@ -157,9 +158,9 @@ def by_case(rows: Iterable[Mapping], measure: str) -> tuple[np.ndarray, list[str
 
 
 def interval(table: np.ndarray) -> tuple[float | None, float | None]:
-    """Percentile bootstrap interval of the mean over columns of the columns' means; ``table`` (cases, columns).
+    """Return the percentile bootstrap interval of the mean over columns of the columns' means.
 
-    None where a column has fewer than ``LEAST_CASES`` cases.
+    ``table``: (cases, columns). None where a column has fewer than ``LEAST_CASES`` cases.
     """
     cases, there = len(table), ~np.isnan(table)
     if cases < LEAST_CASES or there.sum(axis=0).min() < LEAST_CASES:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from oarseg.evaluation.scores import csv_text
+from oarseg.evaluation.scores import Status, csv_text
 from oarseg.evaluation.summary import LEAST_CASES, MEASURES, MeanStat, OrganSummary, Stat, Summary, describe
 from oarseg.sites import Site
 from oarseg.text import printable
@@ -28,14 +28,14 @@ one of them, and the mean over the others then stands below it.
 
 Only organs that a reference labels are scored. An organ that was **missed** has Dice and surface Dice 0 and no
 distances; distances are averaged over the other cases, and "no distance" counts what they leave out. A **spurious**
-organ was predicted although the reference, asked for it, has none: Dice and surface Dice 0, no distances. An organ
+organ was predicted although the reference, which labels it, has none: Dice and surface Dice 0, no distances. An organ
 **absent** on both sides scores nothing. **Swapped**: the predicted organ lies on its mirror twin's reference. HD95: the
 greater of the two directed 95th percentiles; mean surface distance: both surfaces pooled; surface Dice: share of the
 surfaces' area within the tolerance. Volume error: predicted minus reference."""
 
 
 def summary_markdown(summary: Summary, cases: Sequence[Mapping], tolerance_mm: float, site: Site) -> str:
-    """``summary.md``. ``cases``: rows of ``cases.csv``."""
+    """Return the text of ``summary.md``. ``cases``: rows of ``cases.csv``."""
     names = {organ.key: organ.name for organ in site.organs}
     parts = [
         f"# Scores of {summary.cases} case(s)",
@@ -66,7 +66,7 @@ def _dice_table(summary: Summary, names: Mapping[str, str]) -> str:
 
 
 def partly_covered(summary: Summary) -> bool:
-    """Whether some organs, but not all, have enough cases for an interval."""
+    """Return whether some organs, but not all, have enough cases for an interval."""
     mean, covered = summary.mean["dice"], summary.covered["dice"]
     return bool(mean and covered and covered.organs < mean.organs)
 
@@ -104,14 +104,14 @@ def _case_table(cases: Sequence[Mapping]) -> str:
 
 
 def spread(stat: Stat | None, digits: int) -> str:
-    """Mean and, of more than one case, standard deviation; ``-`` without any."""
+    """Return the mean and, of more than one case, standard deviation as text; ``-`` without any."""
     if stat is None:
         return "-"
     return f"{stat.mean:.{digits}f}" + (f" ± {stat.sd:.{digits}f}" if stat.sd is not None else "")
 
 
 def span(stat: Stat | MeanStat | None, digits: int) -> str:
-    """Interval of the mean, or ``-``."""
+    """Return the interval of the mean as text, or ``-``."""
     return f"{stat.low:.{digits}f} to {stat.high:.{digits}f}" if stat and stat.low is not None else "-"
 
 
@@ -120,7 +120,7 @@ def _value(stat: Stat | MeanStat | None, name: str, digits: int) -> str:
 
 
 def summary_csv(summary: Summary) -> str:
-    """``summary.csv``: one row an organ and one for the mean over organs; every measure with ``FIGURES``."""
+    """Return ``summary.csv``: one row an organ and one for the mean over organs; every measure with ``FIGURES``."""
     fields = ["organ", "n", *COUNTS, *(f"{measure}_{figure}" for measure in MEASURES for figure in FIGURES)]
     rows: list[dict] = []
     for key, organ in summary.organs.items():
@@ -142,25 +142,25 @@ def _figures(stats: Mapping[str, Stat | MeanStat | None]) -> dict:
 
 
 def failures(rows: Sequence[Mapping]) -> list[tuple[str, str, str]]:
-    """Case, organ and what is wrong with it, of every row that a person should look at, in the rows' order."""
+    """Return case, organ and what is wrong, of every row that a person should look at, in the rows' order."""
     found = []
     for row in rows:
-        said = []
-        if row["status"] in ("missed", "spurious"):
-            said.append(row["status"])
+        wrong = []
+        if row["status"] in (Status.MISSED, Status.SPURIOUS):
+            wrong.append(str(row["status"]))
         if row["swapped"]:
-            said.append("left and right exchanged")
+            wrong.append("left and right exchanged")
         if row["centroid_mm"] is not None and row["centroid_mm"] > FAR_MM:
-            said.append(f"{row['centroid_mm']:.0f} mm off")
-        if row["status"] == "ok" and row["dice"] < POOR_DICE:
-            said.append(f"Dice {row['dice']:.3f}")
-        if said:
-            found.append((row["case"], row["organ"], ", ".join(said)))
+            wrong.append(f"{row['centroid_mm']:.0f} mm off")
+        if row["status"] == Status.OK and row["dice"] < POOR_DICE:
+            wrong.append(f"Dice {row['dice']:.3f}")
+        if wrong:
+            found.append((row["case"], row["organ"], ", ".join(wrong)))
     return found
 
 
 def failures_markdown(rows: Sequence[Mapping], notes: Sequence[str], site: Site) -> str:
-    """``failures.md``: the failures by case, then whatever was odd about the files."""
+    """Return the text of ``failures.md``: the failures by case, then notes on the files."""
     names = {organ.key: organ.name for organ in site.organs}
     lines = [
         "# Failures",

@@ -13,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from oarseg.errors import OarsegError
+from oarseg.evaluation.scores import Status
 from oarseg.geometry.label_map import LabelMap
 from oarseg.images.label_maps import check_same_grid, turned
 from oarseg.inference.report.preview import (
@@ -57,25 +58,29 @@ Load = Callable[[str], tuple[LabelMap, LabelMap, Path | None]]
 
 
 def worst_rows(rows: Sequence[Mapping], count: int) -> list[Mapping]:
-    """The ``count`` rows with the lowest Dice; among equals, the larger reference or prediction first."""
+    """Return the ``count`` rows with the lowest Dice; among equals, the larger reference or prediction first."""
     scored = [row for row in rows if row["dice"] is not None]
     return sorted(scored, key=lambda r: (r["dice"], -max(r["reference_cm3"], r["predicted_cm3"])))[:count]
 
 
 def worst_page(
-    rows: Sequence[Mapping], count: int, load: Load, site: Site, tell: Callable[[str], None] = lambda note: None
+    rows: Sequence[Mapping], count: int, load: Load, site: Site, note: Callable[[str], None] = lambda text: None
 ) -> str:
-    """``worst.html``.
+    """Return the text of ``worst.html``.
 
-    Args: ``rows`` of ``scores.csv``; ``load``: gives prediction, reference and the CT's path (or None) of a case;
-    ``tell``: told why a case is drawn without its CT.
+    Args:
+        rows: of ``scores.csv``.
+        count: how many organs to show.
+        load: gives prediction, reference and the CT's path (or None) of a case.
+        site: the organs.
+        note: called with the reason where a case is drawn without its CT.
     """
     chosen = worst_rows(rows, count)
     pictures: dict[tuple[str, str], str] = {}
     # Case by case, so that each is read once.
     for case in dict.fromkeys(row["case"] for row in chosen):
         keys = [row["organ"] for row in chosen if row["case"] == case]
-        for key, png in _pictures(case, keys, load, site, tell):
+        for key, png in _pictures(case, keys, load, site, note):
             pictures[case, key] = base64.b64encode(png).decode("ascii")
     figures = [_figure(i, row, pictures[row["case"], row["organ"]], site) for i, row in enumerate(chosen, 1)]
     return PAGE.format(
@@ -89,10 +94,10 @@ def worst_page(
 
 
 def _pictures(
-    case: str, keys: list[str], load: Load, site: Site, tell: Callable[[str], None]
+    case: str, keys: list[str], load: Load, site: Site, note: Callable[[str], None]
 ) -> Iterator[tuple[str, bytes]]:
     prediction, reference, image = load(case)
-    hu = _hu(case, image, reference, tell)
+    hu = _hu(case, image, reference, note)
     for key in keys:
         value = site.organ(key).value
         both = np.zeros(reference.label.shape, dtype=np.uint8)
@@ -101,8 +106,8 @@ def _pictures(
         yield key, draw_disagreement(lps_view(hu, both, reference.affine))
 
 
-def _hu(case: str, image: Path | None, grid: LabelMap, tell: Callable[[str], None]) -> np.ndarray:
-    """The CT on the voxels of ``grid``; blank where there is none or it lies elsewhere."""
+def _hu(case: str, image: Path | None, grid: LabelMap, note: Callable[[str], None]) -> np.ndarray:
+    """Return the CT on the voxels of ``grid``; blank where there is none or it lies elsewhere."""
     blank = np.broadcast_to(np.int16(BLANK_HU), grid.label.shape)
     if image is None:
         return blank
@@ -113,13 +118,13 @@ def _hu(case: str, image: Path | None, grid: LabelMap, tell: Callable[[str], Non
         hu, affine = turned(ct.tensor.as_tensor()[0].numpy(), ct.affine)
         check_same_grid(LabelMap(hu, affine), grid, case)
     except OarsegError as error:
-        tell(f"{case}: drawn without its CT: {error}")
+        note(f"{case}: drawn without its CT: {error}")
         return blank
     return hu
 
 
 def draw_disagreement(view: View) -> bytes:
-    """PNG of three planes; ``view.label`` holds the bits ``IN_REFERENCE`` and ``IN_PREDICTION``."""
+    """Return a PNG of three planes; ``view.label`` holds the bits ``IN_REFERENCE`` and ``IN_PREDICTION``."""
     figure = Figure(figsize=SIZE_INCHES, dpi=DPI, facecolor=BACKGROUND)
     window = shown_box(view)
     for place, plane in enumerate((AXIAL, CORONAL, SAGITTAL)):
@@ -135,7 +140,7 @@ def draw_disagreement(view: View) -> bytes:
 
 
 def disagreeing_level(view: View, plane: Plane) -> int:
-    """The slice on which most voxels are in one mask only; where there is none, the one with most of the organ."""
+    """Return the slice on which most voxels are in one mask only; if none is, the one with most of the organ."""
     others = tuple(a for a in range(3) if a != plane.axis)
     differing = ((view.label == IN_REFERENCE) | (view.label == IN_PREDICTION)).sum(axis=others)
     return int((differing if differing.any() else (view.label > 0).sum(axis=others)).argmax())
@@ -143,20 +148,20 @@ def disagreeing_level(view: View, plane: Plane) -> int:
 
 def _figure(number: int, row: Mapping, png: str, site: Site) -> str:
     title = html.escape(f"{number}. {row['case']}, {site.organ(row['organ']).title}")
-    remark = {"missed": "missed", "spurious": "spurious"}.get(row["status"], "")
-    remark = ", ".join(filter(None, (remark, "left and right exchanged" if row["swapped"] else "")))
+    wrong = [str(row["status"])] if row["status"] in (Status.MISSED, Status.SPURIOUS) else []
+    wrong += ["left and right exchanged"] * row["swapped"]
     scores = [
         f"Dice {row['dice']:.3f}",
         f"surface Dice {row['surface_dice']:.3f}",
-        _said("HD95", row["hd95_mm"]),
-        _said("mean surface distance", row["msd_mm"]),
-        _said("centroids", row["centroid_mm"], " apart"),
+        _in_mm("HD95", row["hd95_mm"]),
+        _in_mm("mean surface distance", row["msd_mm"]),
+        _in_mm("centroids", row["centroid_mm"], " apart"),
         f"reference {row['reference_cm3']:.2f} cm³, prediction {row['predicted_cm3']:.2f} cm³",
     ]
-    text = f"<b>{title}</b>{': ' + remark if remark else ''}<br>{' · '.join(filter(None, scores))}"
+    text = f"<b>{title}</b>{': ' + ', '.join(wrong) if wrong else ''}<br>{' · '.join(filter(None, scores))}"
     alt = html.escape(f"{row['case']}, {row['organ']}: reference and prediction on three planes", quote=True)
     return f'<figure><img alt="{alt}" src="data:image/png;base64,{png}"><figcaption>{text}</figcaption></figure>'
 
 
-def _said(name: str, value: float | None, after: str = "") -> str:
+def _in_mm(name: str, value: float | None, after: str = "") -> str:
     return f"{name} {value:.1f} mm{after}" if value is not None else ""

@@ -4,7 +4,10 @@ One module a set lists its cases (:mod:`~oarseg.datasets.convert.pddca` and so o
 resuming are common to all (:mod:`~oarseg.datasets.convert.run`). Layouts, sources and licences: ``docs/datasets.md``.
 """
 
-from oarseg.datasets.convert.run import Outcome, Plan, convert, plan
+from oarseg.datasets.convert.run import Conversion, Plan, convert, plan
 from oarseg.datasets.convert.sets import SETS
 
-__all__ = ["SETS", "Outcome", "Plan", "convert", "plan"]
+# The name of 0.1.0.
+Outcome = Conversion
+
+__all__ = ["SETS", "Conversion", "Outcome", "Plan", "convert", "plan"]

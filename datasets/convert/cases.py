@@ -32,7 +32,7 @@ class Loaded:
 
 
 @dataclass(frozen=True)
-class Case:
+class SourceCase:
     """One case before it is read.
 
     ``name``: of its files. ``patient``: cases of one patient share a section. ``files``: all that it is made from; it
@@ -52,7 +52,7 @@ class Case:
 class Listing:
     """All cases of a folder; how often each name was an organ or none; what could not be listed, and why."""
 
-    cases: list[Case] = field(default_factory=list)
+    cases: list[SourceCase] = field(default_factory=list)
     known: Counter[tuple[str, str]] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
     refused: dict[str, str] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class Listing:
         """The same. Raises InputError where there is no case, or where two would be written under one name."""
         if not self.cases and not self.refused:
             raise InputError(f"no case in {source}; expected {expected} (see docs/datasets.md)")
-        names: dict[str, Case] = {}
+        names: dict[str, SourceCase] = {}
         for case in self.cases:
             # File systems of some machines do not tell "A" from "a".
             other = names.setdefault(case.name.casefold(), case)

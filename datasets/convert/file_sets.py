@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from oarseg.datasets.convert.cases import Case, Listing, folders_with
+from oarseg.datasets.convert.cases import Listing, SourceCase, folders_with
 from oarseg.datasets.convert.volumes import MaskFile, load_files
 
 Names = Mapping[str, tuple[str, ...]]
@@ -187,4 +187,4 @@ def _put(listing: Listing, name: str, patient: str, image: Path, organs: Mapping
         return
     files = (image, *dict.fromkeys(mask.path for masks in organs.values() for mask in masks))
     made_of = {key: " + ".join(mask.described for mask in masks) for key, masks in organs.items()}
-    listing.cases.append(Case(name, patient, files, made_of, partial(load_files, image, organs)))
+    listing.cases.append(SourceCase(name, patient, files, made_of, partial(load_files, image, organs)))

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from oarseg.datasets.convert.cases import Case, Listing
+from oarseg.datasets.convert.cases import Listing, SourceCase
 from oarseg.datasets.convert.volumes import MaskFile, load_files
 from oarseg.errors import ConfigError, InputError
 from oarseg.images.label_maps import NIFTI
@@ -47,7 +47,7 @@ def list_nnunet(source: Path, names: NameTable) -> Listing:
             continue
         masks = {key: (MaskFile(label, values[name], highest),) for key, name in organs.items()}
         made_of = {key: sources[0].described for key, sources in masks.items()}
-        listing.cases.append(Case(case, case, (image, label), made_of, partial(load_files, image, masks)))
+        listing.cases.append(SourceCase(case, case, (image, label), made_of, partial(load_files, image, masks)))
     return listing.checked(source, f"labelsTr/*{end} with imagesTr/*_{channel:04d}{end}")
 
 

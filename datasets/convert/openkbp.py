@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from oarseg.datasets.convert.cases import Case, Listing, Loaded, folders_with
+from oarseg.datasets.convert.cases import Listing, Loaded, SourceCase, folders_with
 from oarseg.errors import InputError
 from oarseg.geometry.check_ct import check_affine, check_ct
 
@@ -48,7 +48,7 @@ def list_openkbp(source: Path) -> Listing:
         listing.unknown.update(name for name in names if name not in _OTHERS)
         files = (folder / IMAGE, folder / SPACING, *organs.values())
         made_of = {key: path.name for key, path in organs.items()}
-        listing.cases.append(Case(folder.name, folder.name, files, made_of, partial(load, folder, organs)))
+        listing.cases.append(SourceCase(folder.name, folder.name, files, made_of, partial(load, folder, organs)))
     return listing.checked(source, f"folders pt_N with {IMAGE}, {SPACING} and CSV files of structures")
 
 

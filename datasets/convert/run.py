@@ -17,7 +17,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from oarseg.datasets.convert.cases import Case, Listing, Loaded
+from oarseg.datasets.convert.cases import Listing, Loaded, SourceCase
 from oarseg.datasets.convert.labels import Labels, merged
 from oarseg.datasets.convert.numbers import Numbers, read_numbers
 from oarseg.datasets.convert.sets import SETS, DataSet
@@ -40,7 +40,7 @@ class Plan:
     source: Path
     listing: Listing
     state: State
-    todo: tuple[tuple[Case, str], ...]
+    todo: tuple[tuple[SourceCase, str], ...]
     numbers: tuple[Numbers, Path] | None
     site: Site
     names: NameTable
@@ -57,7 +57,7 @@ class Plan:
 
 
 @dataclass
-class Outcome:
+class Conversion:
     """``rows`` of the datalist by section. ``failed``: why, by case. ``notes``: what was odd but usable."""
 
     rows: dict[str, list[dict]]
@@ -114,13 +114,13 @@ def plan(
     return Plan(data_set, source, listing, state, todo, (known, where) if data_set.numbered else None, site, table)
 
 
-def convert(work: Plan, step: Callable[[str], None] = lambda name: None) -> Outcome:
+def convert(work: Plan, step: Callable[[str], None] = lambda name: None) -> Conversion:
     """Convert what is left of ``work`` and return what is in the data set now.
 
     ``step`` is called with each case's name after it. Raises OutputError where something cannot be written.
     """
     state, site = work.state, work.site
-    outcome = Outcome({}, dict(work.listing.refused))
+    outcome = Conversion({}, dict(work.listing.refused))
     if work.numbers:
         work.numbers[0].write(work.numbers[1])
     try:
@@ -154,7 +154,7 @@ def _check_site(listing: Listing, site: Site) -> None:
         )
 
 
-def _write_case(case: Case, out: Path, site: Site) -> tuple[dict, list[str]]:
+def _write_case(case: SourceCase, out: Path, site: Site) -> tuple[dict, list[str]]:
     """Read, check and write one case. Returns its row of the datalist, and notes."""
     loaded = case.load()
     labels = merged(loaded.masks, loaded.hu.shape, loaded.affine, site)
@@ -212,7 +212,7 @@ def _write_datalist(work: Plan) -> dict[str, list[dict]]:
     return rows
 
 
-def _overall(work: Plan, outcome: Outcome) -> list[str]:
+def _overall(work: Plan, outcome: Conversion) -> list[str]:
     """Notes on the set as a whole."""
     notes = []
     gone = work.state.cases.keys() - {case.name for case in work.listing.cases}

@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from oarseg.datasets.convert.cases import Case
+from oarseg.datasets.convert.cases import SourceCase
 from oarseg.errors import ConfigError, InputError, OutputError
 from oarseg.files import write_json, writing
 
@@ -27,7 +27,7 @@ class State:
     settings: dict
     cases: dict[str, dict] = field(default_factory=dict)
 
-    def done(self, case: Case, made_from: str) -> bool:
+    def done(self, case: SourceCase, made_from: str) -> bool:
         """Return whether the case is there, made from the same."""
         known = self.cases.get(case.name)
         if known is None or known["made_from"] != made_from:
@@ -91,7 +91,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 40 else "another"
 
 
-def made_from(case: Case, source: Path) -> str:
+def made_from(case: SourceCase, source: Path) -> str:
     """Return a hash of what a case is made from. Raises InputError where a file is gone."""
     digest = hashlib.sha256(json.dumps(dict(case.organs), sort_keys=True).encode())
     try:

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from pydicom.dataset import Dataset
 
-from oarseg.datasets.convert.cases import Case, Listing, Loaded
+from oarseg.datasets.convert.cases import Listing, Loaded, SourceCase
 from oarseg.datasets.convert.numbers import Numbers
 from oarseg.dicom.guards.nested import items_of, text_of
 from oarseg.dicom.read.header import Header, read_header
@@ -58,7 +58,7 @@ def list_structure_sets(source: Path, names: NameTable, numbers: Numbers) -> Lis
             continue
         made_of = {key: printable(roi) for key, roi in organs.items()}
         read = partial(load, folder, plans[0].path, names, frozenset(held))
-        listing.cases.append(Case(name, patient, files, made_of, read, clean))
+        listing.cases.append(SourceCase(name, patient, files, made_of, read, clean))
     return listing.checked(source, "sub-folders with a CT and a structure set (RTSTRUCT) each")
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from experiments.localization.store import AXES, LEAST_CASES, LEAST_SHARE, BoxRow
+from experiments.localization.store import AXES, LEAST_CASE_SHARE, LEAST_SHARE, BoxRow
 from oarseg.errors import ConfigError
 from oarseg.sites import Organ, Site
 
@@ -73,7 +73,7 @@ def _propose(organ: Organ, groups: list[list[BoxRow]], extra: Triple) -> Proposa
 
 
 def margin_for(rows: Sequence[BoxRow], field: Triple, extra: Triple = (0.0, 0.0, 0.0)) -> Triple:
-    """The smallest whole margins, mm, with which ``LEAST_CASES`` of the rows are held.
+    """The smallest whole margins, mm, with which ``LEAST_CASE_SHARE`` of the rows are held.
 
     Needs are raised by ``extra``. A need that the least size ``field`` meets asks for no margin. Organs that stage 1
     did not find count among the cases that may fail; no margin helps them.
@@ -87,14 +87,14 @@ def margin_for(rows: Sequence[BoxRow], field: Triple, extra: Triple = (0.0, 0.0,
 
 
 def field_for(rows: Sequence[BoxRow], extra: Triple = (0.0, 0.0, 0.0)) -> Triple:
-    """The smallest whole least size, mm, that holds ``LEAST_CASES`` of the rows without a margin; as ``margin_for``."""
+    """The smallest whole least size, mm, that holds ``LEAST_CASE_SHARE`` of the rows, no margin; as ``margin_for``."""
     found = [row for row in rows if row.found]
     sizes = [[s + 2 * (n + e) for s, n, e in zip(row.size, row.needs, extra, strict=True)] for row in found]
     return _whole(_spared(np.array(sizes), _may_fail(rows)))
 
 
 def _may_fail(rows: Sequence[BoxRow]) -> int:
-    return max(0, math.floor(len(rows) * (1 - LEAST_CASES) + 1e-9) - sum(not row.found for row in rows))
+    return max(0, math.floor(len(rows) * (1 - LEAST_CASE_SHARE) + 1e-9) - sum(not row.found for row in rows))
 
 
 def _spared(values: np.ndarray, count: int) -> np.ndarray:
@@ -144,7 +144,7 @@ def margins_table(rows: Sequence[BoxRow], site: Site) -> str:
     """Markdown: per organ what it has, what training cases need, the proposal, its cost and its check."""
     extra = allowance(rows)
     lines = [
-        f"Needed for {LEAST_SHARE:.1%} of the voxels in {LEAST_CASES:.0%} of the cases, mm, {' / '.join(AXES)}. "
+        f"Needed for {LEAST_SHARE:.1%} of the voxels in {LEAST_CASE_SHARE:.0%} of the cases, mm, {' / '.join(AXES)}. "
         f"Allowance for cases that the localizer was not trained on: {_text(extra)}.",
         "",
         "| organ | training cases | field | margin | needed in training, if there were no field | beside the field "

@@ -9,7 +9,7 @@ import numpy as np
 from experiments.localization.margins import margins_table
 from experiments.localization.store import (
     FACES,
-    LEAST_CASES,
+    LEAST_CASE_SHARE,
     LEAST_SHARE,
     BoxRow,
     ShiftRow,
@@ -56,7 +56,7 @@ def page(boxes: Sequence[BoxRow], shifts: Sequence[ShiftRow], site: Site) -> str
     weights = checked_weights([*boxes, *shifts], site)
     parts = [
         INTRODUCTION.format(weights=weights),
-        COVERAGE.format(share=LEAST_SHARE, cases=LEAST_CASES),
+        COVERAGE.format(share=LEAST_SHARE, cases=LEAST_CASE_SHARE),
         coverage_table(boxes, site),
         "",
         tightest_table(boxes, site),

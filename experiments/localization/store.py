@@ -26,7 +26,7 @@ AXES = ("I-S", "A-P", "R-L")
 STARTS = ("reference", "stage1")
 # The requirement: so much of the reference inside the box, in so many of the cases.
 LEAST_SHARE = 0.995
-LEAST_CASES = 0.98
+LEAST_CASE_SHARE = 0.98
 # More rows than this are no evaluation of ours.
 MOST_ROWS = 1_000_000
 

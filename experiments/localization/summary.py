@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from experiments.localization.store import FACES, LEAST_CASES, LEAST_SHARE, BoxRow, ShiftRow
+from experiments.localization.store import FACES, LEAST_CASE_SHARE, LEAST_SHARE, BoxRow, ShiftRow
 from oarseg.sites import Organ
 
 RESAMPLES, SEED = 2000, 2020
@@ -33,7 +33,7 @@ class Coverage:
     @property
     def enough(self) -> bool:
         """Whether the cases at hand meet the requirement."""
-        return self.held >= LEAST_CASES * self.cases
+        return self.held >= LEAST_CASE_SHARE * self.cases
 
 
 def coverage(rows: Sequence[BoxRow]) -> Coverage:
