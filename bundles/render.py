@@ -67,7 +67,7 @@ def train_config(config: dict, site: Site) -> dict:
 
 
 def sync(site: Site, root: Path, check: bool = False) -> list[str]:
-    """Render all bundles of ``site`` below ``root`` and the table of the README beside it.
+    """Render all bundles of ``site`` below ``root``, and the results table in the README beside it.
 
     Returns the paths (relative to ``root``) that differed; with ``check`` nothing is written.
     Raises ConfigError, with nothing written, where two bundles would have one name or one is another site's.
