@@ -1,0 +1,40 @@
+"""The scores that ship with oarseg are those of the stored results."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from experiments.scores import facts
+from experiments.scores.tables import RESULTS
+from oarseg.bundles.shipped import FACTS, Score
+
+STORED = json.loads(FACTS.read_text(encoding="utf-8"))
+
+
+def test_the_stored_facts_agree_with_the_results(capsys: pytest.CaptureFixture) -> None:
+    assert facts.with_scores(STORED) == STORED, "run: python -m experiments.scores.facts"
+    assert facts.main(["--check"]) == 0
+    assert set(STORED["scores"]) == {"stage1", "two_stage"} and Score(**STORED["scores"]["two_stage"]["mandible"])
+
+
+def test_other_results_give_other_facts(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch) -> None:
+    for name in ("stage1.csv", "two_stage.csv"):
+        shutil.copy(RESULTS / name, tmp_path)
+    table = tmp_path / "two_stage.csv"
+    text = table.read_text(encoding="utf-8").replace("brainstem,0.8563", "brainstem,0.0563")
+    table.write_text(text, encoding="utf-8")
+    new = facts.with_scores(STORED, tmp_path)
+    assert new["scores"]["two_stage"]["brainstem"]["lowest"] == 0.0563
+    assert new["scores"]["stage1"] == STORED["scores"]["stage1"] and new["weights"] == STORED["weights"]
+    assert "| 0.056 |" in "\n".join(new["results_table"])
+    # Written from an older state, the file is what is stored now.
+    old = tmp_path / "shipped.json"
+    old.write_text(json.dumps(new), encoding="utf-8")
+    monkeypatch.setattr(facts, "FACTS", old)
+    assert facts.main(["--check"]) == 1 and "differs" in capsys.readouterr().err
+    assert facts.main([]) == 0
+    assert old.read_bytes() == FACTS.read_bytes()
