@@ -1,4 +1,4 @@
-"""What this processor can do, told without importing PyTorch or OpenVINO."""
+"""What this processor can do, found without importing PyTorch or OpenVINO."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ GAINS = ("x86_64", "amd64")
 
 
 def cpu_flags() -> str:
-    """The CPU's features as Linux lists them; empty elsewhere."""
+    """Return the CPU's features as Linux lists them; empty elsewhere."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next((line for line in file if line.startswith("flags")), "")
@@ -19,26 +19,26 @@ def cpu_flags() -> str:
 
 
 def has_int8() -> bool:
-    """Whether 8-bit products are quick and exact here: VNNI or AMX. Taken for granted where nobody lists features.
+    """Return whether 8-bit products are quick and exact here: with VNNI or AMX, or where no features are listed.
 
-    Elsewhere they are put together from 16-bit sums that saturate, and gain little.
+    On other processors they are made of 16-bit sums that saturate, and gain little.
     """
     flags = cpu_flags()
     return not flags or "vnni" in flags or "amx_int8" in flags
 
 
 def openvino_gains() -> bool:
-    """Whether OpenVINO is quicker than PyTorch on this processor."""
+    """Return whether OpenVINO is quicker than PyTorch on this processor."""
     return platform.machine().lower() in GAINS
 
 
 def threads() -> int:
-    """How many threads ``OMP_NUM_THREADS`` asks for, which PyTorch heeds too; 0 leaves it to OpenVINO.
+    """Return the number of threads that ``OMP_NUM_THREADS`` sets, for PyTorch too; 0 leaves it to OpenVINO.
 
     As many as there are processors at most: OpenVINO refuses absurd numbers.
     """
-    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    setting = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     try:
-        return min(max(int(asked), 0), os.cpu_count() or 1)
+        return min(max(int(setting), 0), os.cpu_count() or 1)
     except ValueError:
         return 0

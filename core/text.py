@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """``text`` with every character that is not printable as an escape: ``\\n``, ``\\x1b``, ``\\udcff``.
+    """Return ``text`` with every character that is not printable as an escape: ``\\n``, ``\\x1b``, ``\\udcff``.
 
     A file name may hold a line break, a terminal's control sequence, or bytes that are no UTF-8, which Python keeps as
     half surrogate pairs and no file or terminal takes.

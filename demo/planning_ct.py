@@ -31,7 +31,7 @@ def write_planning_ct(
     spacing: Triple = SPACING,
     jpeg2000: bool = False,
 ) -> Path:
-    """Write the series into ``folder``, which must be new or empty, one file a slice; returns it.
+    """Write the series into ``folder``, which must be new or empty, one file a slice. Returns the folder.
 
     Args: ``shape``, ``spacing``: slices, rows, columns; mm. The top of the head and the middle of its slices are where
     they are in the average; below its last slice that slice goes on, beside it there is air. ``jpeg2000``: compressed,
@@ -54,7 +54,7 @@ def write_planning_ct(
 
 
 def enlarged(hu: np.ndarray, grid: Grid, shape: tuple[int, int, int], spacing: Triple) -> np.ndarray:
-    """``hu`` (D, H, W), slices upwards, on ``grid`` as ``shape`` voxels of ``spacing`` mm; int16, with noise."""
+    """Return ``hu`` (D, H, W), slices upwards, on ``grid`` as ``shape`` voxels of ``spacing`` mm; int16, with noise."""
     extent = [n * s for n, s in zip(shape, spacing, strict=True)]
     below = max(0, int(np.ceil((extent[0] - grid.extent[0]) / grid.spacing[0])) + 1)
     # Counted from air, since beyond a volume there are zeros.
@@ -70,7 +70,7 @@ def enlarged(hu: np.ndarray, grid: Grid, shape: tuple[int, int, int], spacing: T
 
 
 def _shared(ct: CtVolume, shape: tuple[int, int, int], spacing: Triple) -> Dataset:
-    """What every slice says. The UIDs are hashes of the size: another size is another series."""
+    """Return the tags that all slices share. The UIDs are hashes of the size: another size is another series."""
     data = Dataset()
     data.update(ct.header)
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID"):
@@ -107,6 +107,7 @@ def _slice(shared: Dataset, hu: np.ndarray, index: int, jpeg2000: bool) -> Datas
 
 
 def main(argv: list[str] | None = None) -> int:
+    """Write the CT from the command line. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="new folder for the DICOM series")
     parser.add_argument("--jpeg2000", action="store_true", help="compressed, lossless")

@@ -1,4 +1,4 @@
-"""What makes a site table contradict itself, each told in words: names, labels, sides, sizes.
+"""What makes a site table contradict itself, in words: names, labels, sides, sizes.
 
 >>> from oarseg.sites import load_site
 >>> problems(load_site("thorax"))
@@ -34,11 +34,11 @@ COARSER = 4.0
 
 
 def problems(site: Site) -> list[str]:
-    """All contradictions in ``site``; none in a good table."""
+    """Return all contradictions in ``site``; none in a good table."""
     found = [*_site(site), *_localizer(site.localizer)]
     for organ in site.organs:
-        found += [f"{organ.key}: {told}" for told in (*_names(organ), *_sizes(organ, site.localizer))]
-    return found + [f"{organ.key}: {told}" for organ in site.organs for told in _sides(organ, site)]
+        found += [f"{organ.key}: {problem}" for problem in (*_names(organ), *_sizes(organ, site.localizer))]
+    return found + [f"{organ.key}: {problem}" for organ in site.organs for problem in _sides(organ, site)]
 
 
 def _site(site: Site) -> Iterator[str]:
@@ -46,11 +46,11 @@ def _site(site: Site) -> Iterator[str]:
         if not KEY.fullmatch(getattr(site, field)):
             yield f"{field} {getattr(site, field)!r} must be lower-case letters, digits and underscores"
     if not re.fullmatch(r"[a-z0-9_]*\{key\}[a-z0-9_]*", site.organ_bundles):
-        told = "lower-case letters, digits, underscores and {key} once, such as 'neck_{key}_ct_segmentation'"
-        yield f"organ_bundles {site.organ_bundles!r} must be {told}"
-    for told in (site.title, site.data or "", *(organ.title for organ in site.organs)):
-        if "#" in told:
-            yield f"{told!r} holds '#', which MONAI reads as a path in every config and in metadata.json"
+        rule = "lower-case letters, digits, underscores and {key} once, such as 'neck_{key}_ct_segmentation'"
+        yield f"organ_bundles {site.organ_bundles!r} must be {rule}"
+    for text in (site.title, site.data or "", *(organ.title for organ in site.organs)):
+        if "#" in text:
+            yield f"{text!r} holds '#', which MONAI reads as a path in every config and in metadata.json"
     if not 1 <= len(site.organs) <= MAX_ORGANS:
         yield f"{len(site.organs)} organs, expected 1 to {MAX_ORGANS}"
     if [o.value for o in site.organs] != list(range(1, len(site.organs) + 1)):
@@ -67,10 +67,10 @@ def _localizer(row: Localizer) -> Iterator[str]:
     if not all(low <= s <= high for s in row.spacing_mm):
         yield f"localizer: spacing_mm {_list(row.spacing_mm)} must be {low:g} to {high:g} mm"
     for field in ("window", "train_crop"):
-        yield from (f"localizer: {told}" for told in _divides(field, getattr(row, field)))
+        yield from (f"localizer: {problem}" for problem in _divides(field, getattr(row, field)))
     if any(c > w for c, w in zip(row.train_crop, row.window, strict=True)):
         yield f"localizer: train_crop {_list(row.train_crop)} must fit into window {_list(row.window)}"
-    yield from (f"localizer: {told}" for told in _network(row))
+    yield from (f"localizer: {problem}" for problem in _network(row))
 
 
 def _names(organ: Organ) -> Iterator[str]:
@@ -101,7 +101,7 @@ def _sizes(organ: Organ, localizer: Localizer) -> Iterator[str]:
 
 
 def _field(organ: Organ, localizer: Localizer) -> Iterator[str]:
-    """The crop of stage 2 against the organ, its margin, and what stage 1 sees."""
+    """Compare the crop of stage 2 with the organ, its margin, and what stage 1 sees."""
     extent = organ.extent_mm or (0, 0, 0)
     least = [e + 2 * m for e, m in zip(extent, organ.margin_mm, strict=True)]
     if any(f < n for f, n in zip(organ.field_mm, least, strict=True)):
@@ -109,8 +109,8 @@ def _field(organ: Organ, localizer: Localizer) -> Iterator[str]:
         yield f"field_mm {_list(organ.field_mm)} is smaller than {of}: {_list(least)}"
     voxel = [f / g for f, g in zip(organ.field_mm, organ.grid, strict=True)]
     if any(v > COARSER * s + 1e-6 for v, s in zip(voxel, localizer.spacing_mm, strict=True)):
-        told = f"voxels of {_list(voxel)} mm, much coarser than the localizer's {_list(localizer.spacing_mm)}"
-        yield f"field_mm over grid gives {told}; a smaller field or a larger grid is needed"
+        coarse = f"voxels of {_list(voxel)} mm, much coarser than the localizer's {_list(localizer.spacing_mm)}"
+        yield f"field_mm over grid gives {coarse}; a smaller field or a larger grid is needed"
 
 
 def _sides(organ: Organ, site: Site) -> Iterator[str]:

@@ -37,7 +37,7 @@ class SegmentCodes:
 
 
 def segment_codes(name: str) -> SegmentCodes:
-    """The codes of the organ with the TG-263 ``name``. Raises ConfigError where ``sites/snomed.json`` has none."""
+    """Return the codes of the organ with the TG-263 ``name``. Raises ConfigError where the table has none."""
     table = _table()
     if name not in table["types"]:
         known = ", ".join(table["types"])
@@ -48,7 +48,7 @@ def segment_codes(name: str) -> SegmentCodes:
 
 
 def coded_names() -> list[str]:
-    """The TG-263 names that have codes."""
+    """Return the TG-263 names that have codes."""
     return list(_table()["types"])
 
 

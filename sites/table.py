@@ -126,7 +126,7 @@ class Site:
 
 
 def mirror_pairs(organs: Sequence[Organ]) -> list[tuple[int, int]]:
-    """Label values of ``organs`` that change places when left and right do, each pair once."""
+    """Return label values of ``organs`` that change places when left and right do, each pair once."""
     values = {o.key: o.value for o in organs}
     return [(o.value, values[o.mirror]) for o in organs if o.mirror and o.value < values[o.mirror]]
 
@@ -146,7 +146,7 @@ SITE = {
 
 
 def load_site(name: str = "head_neck") -> Site:
-    """Read ``sites/<name>.json`` (or the JSON file that ``name`` is a path of).
+    """Return the site of ``sites/<name>.json`` (or of the JSON file that ``name`` is a path of).
 
     Raises ConfigError where the table is missing, unreadable, malformed, or contradicts itself.
     """
@@ -165,7 +165,7 @@ def load_site(name: str = "head_neck") -> Site:
 
 
 def known_sites() -> list[str]:
-    """Names of the tables that come with oarseg."""
+    """Return the names of the tables that come with oarseg."""
     return sorted(path.stem for path in FOLDER.glob("*.json") if path.name not in (CODES, VOLUMES, ROI_NAMES))
 
 
@@ -192,13 +192,13 @@ def _parse(raw: object, path: Path) -> Site:
 
 
 def _where(number: int, row: object) -> str:
-    """What a row is called in messages: by its key where it has one."""
+    """Return what a row is called in messages: its key where it has one."""
     key = row.get("key") if isinstance(row, dict) else None
     return f"organ {key!r}" if isinstance(key, str) and len(key) < 40 else f"organ {number}"
 
 
 def load_organ(configs: str | Path) -> Organ:
-    """The organ that a bundle is about: the row of ``configs/site.json`` that ``configs/organ.json`` names."""
+    """Return the organ that a bundle is about: the row of ``configs/site.json`` that ``configs/organ.json`` names."""
     folder = Path(configs)
     site = load_site(str(folder / "site.json"))
     try:

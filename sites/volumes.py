@@ -17,17 +17,17 @@ from oarseg.sites.table import FOLDER, VOLUMES
 
 @dataclass(frozen=True)
 class PublishedVolume:
-    """``range_cm3``: lowest and highest. ``told``: of whom, and what the range is. ``source``: the publication."""
+    """``range_cm3``: lowest and highest. ``population``: whose, and what the range is. ``source``: the publication."""
 
     range_cm3: tuple[float, float]
-    told: str
+    population: str
     source: str
 
 
 def published_volume(name: str) -> PublishedVolume | None:
-    """What is published about the organ with the TG-263 ``name``; None where the table has nothing."""
+    """Return what is published about the organ with the TG-263 ``name``; None where the table has nothing."""
     row = _table().get(name)
-    return PublishedVolume((row["range_cm3"][0], row["range_cm3"][1]), row["told"], row["source"]) if row else None
+    return PublishedVolume(tuple(row["range_cm3"]), row["population"], row["source"]) if row else None
 
 
 @lru_cache(maxsize=1)

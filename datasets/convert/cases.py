@@ -58,7 +58,7 @@ class Listing:
     refused: dict[str, str] = field(default_factory=dict)
 
     def checked(self, source: Path, expected: str) -> Listing:
-        """The same. Raises InputError where there is no case, or where two would be written under one name."""
+        """Return this listing. Raises InputError where there is no case, or two would have one name."""
         if not self.cases and not self.refused:
             raise InputError(f"no case in {source}; expected {expected} (see docs/datasets.md)")
         names: dict[str, SourceCase] = {}
@@ -71,7 +71,7 @@ class Listing:
 
 
 def folders_with(source: Path, fits: Callable[[Path], bool]) -> Iterator[Path]:
-    """Folders from ``source`` down, by path, for which ``fits`` says yes; nothing below such a folder is looked at.
+    """Yield the folders from ``source`` down, by path, that fit; nothing below such a folder is looked at.
 
     Raises InputError where ``source`` is no folder, or one that cannot be read.
     """

@@ -30,7 +30,7 @@ class Labels:
 
 
 def merged(masks: Iterable[tuple[str, np.ndarray]], shape: tuple[int, ...], affine: np.ndarray, site: Site) -> Labels:
-    """Paint ``masks`` (organ key, bool (i, j, k) of ``shape``) into one label map, the largest first.
+    """Return one label map of ``masks`` (organ key, bool (i, j, k) of ``shape``), painted the largest first.
 
     Raises InputError where no organ has a voxel, GeometryError where left and right are exchanged.
     """
@@ -59,7 +59,7 @@ def merged(masks: Iterable[tuple[str, np.ndarray]], shape: tuple[int, ...], affi
 
 
 def _check_sides(pieces: dict, affine: np.ndarray, site: Site) -> None:
-    """A left organ lies further to the patient's left than its twin, however the patient lay in the scanner."""
+    """Refuse a left organ that lies to the right of its twin, however the patient lay in the scanner."""
     centres = {}
     for key, (box, mask) in pieces.items():
         index = np.argwhere(mask).mean(axis=0) + [s.start for s in box]

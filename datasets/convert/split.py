@@ -12,7 +12,7 @@ TRAINING, VALIDATION = "training", "validation"
 
 
 def section(patient: str, seed: int, share: float) -> str:
-    """ "training" or "validation", by a hash of ``seed`` and ``patient``; ``share`` of all patients validate.
+    """Return "training" or "validation", by a hash of ``seed`` and ``patient``; ``share`` of all patients validate.
 
     Decided patient by patient: so nobody moves when patients are added, all cases of a patient stay together, and a
     patient of two sets that name them alike (PDDCA and DeepMind's) is in the same section of both. The price is that
@@ -26,15 +26,15 @@ def section(patient: str, seed: int, share: float) -> str:
 
 
 def check_share(share: float) -> None:
-    """Raises ConfigError for what is no share of patients."""
+    """Raise ConfigError for what is no share of patients."""
     if not (math.isfinite(share) and 0 <= share < 1):
         raise ConfigError(f"--validation is {share:g}, expected a share from 0 to below 1, such as 0.15")
 
 
 def missing(sections: Iterable[str], share: float) -> str | None:
-    """A note where a section that was asked for is empty."""
+    """Return a note where a section that should have patients is empty."""
     there = set(sections)
-    for name, asked in ((TRAINING, True), (VALIDATION, share > 0)):
-        if there and asked and name not in there:
+    for name, expected in ((TRAINING, True), (VALIDATION, share > 0)):
+        if there and expected and name not in there:
             return f"no patient is in {name!r}: there are few patients; another --seed or --validation changes that"
     return None

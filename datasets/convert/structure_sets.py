@@ -36,7 +36,7 @@ FILE = "the structure set"
 
 
 def list_structure_sets(source: Path, names: NameTable, numbers: Numbers) -> Listing:
-    """One case a sub-folder. Raises InputError where ``source`` is no folder or holds none."""
+    """Return one case for each sub-folder. Raises InputError where ``source`` is no folder or holds none."""
     if not source.is_dir():
         raise InputError(f"no folder {source}; give the folder that holds one folder a patient")
     listing = Listing()
@@ -115,7 +115,7 @@ def _masks(contours: Mapping, grid: LabelMap, notes: list[str]) -> Iterator[tupl
 
 
 def _referenced(dataset: Dataset) -> list[str]:
-    """UIDs of the series that a structure set says it was drawn on."""
+    """Return the UIDs of the series that a structure set says it was drawn on."""
     found = [dataset]
     for keyword in ("ReferencedFrameOfReferenceSequence", "RTReferencedStudySequence", "RTReferencedSeriesSequence"):
         found = [item for one in found for item in items_of(one, keyword, FILE)]
@@ -123,7 +123,7 @@ def _referenced(dataset: Dataset) -> list[str]:
 
 
 def _series(referenced: list[str], held: frozenset[str]) -> str | None:
-    """The series to read: the one that is referred to; where none is, the only one."""
+    """Return the series to read: the one that is referred to; where none is, the only one."""
     if not referenced and len(held) <= 1:
         return None
     found = [uid for uid in referenced if uid in held]
@@ -161,7 +161,7 @@ def _check_same_patient(dataset: Dataset, header: Dataset, frame: str, names: Na
 
 
 def without_names(text: str, folder: Path, files: tuple[Path, ...]) -> str:
-    """``text`` without the names of files and folders, which may hold a patient's name or number."""
+    """Return ``text`` without the names of files and folders, which may hold a patient's name or number."""
     parts = {part for path in files for part in path.relative_to(folder.parent).parts}
     stems = {Path(part).stem for part in parts}
     for name in [str(folder), *sorted(parts | stems, key=len, reverse=True)]:

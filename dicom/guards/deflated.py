@@ -15,7 +15,7 @@ _CHUNK = 1 << 18
 
 
 def inflates_beyond(file: BinaryIO) -> bool:
-    """Whether a file with the "DICM" mark is deflated and would inflate to more than ``MOST_INFLATED`` bytes.
+    """Return whether a file with the "DICM" mark is deflated and would inflate to more than ``MOST_INFLATED`` bytes.
 
     The file's position is where it was. Raises what pydicom raises on damaged meta information.
     """
@@ -30,7 +30,7 @@ def inflates_beyond(file: BinaryIO) -> bool:
 
 
 def _inflated(file: BinaryIO) -> int:
-    """Bytes that the rest of the file inflates to, of which no more than one beyond the bound are counted."""
+    """Return the bytes that the rest of the file inflates to; counting stops one beyond the bound."""
     inflater, total = zlib.decompressobj(-zlib.MAX_WBITS), 0
     while total <= MOST_INFLATED and not inflater.eof and (chunk := file.read(_CHUNK)):
         try:

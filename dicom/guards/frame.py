@@ -17,7 +17,7 @@ LONGEST, HEADERS = 2, 1 << 16
 
 
 def take_frame(dataset: Dataset, header: Header) -> bytes:
-    """The compressed image of a slice. ``dataset`` then holds nothing else, so that what is checked is what is decoded.
+    """Return the compressed image of a slice. ``dataset`` then holds nothing else: what is checked is what is decoded.
 
     A file may hold several images, and tables that name one of them often; a decoder would take memory for all.
     Raises InputError where there is none, several, or one that is longer than the pixels.
@@ -42,9 +42,9 @@ def take_frame(dataset: Dataset, header: Header) -> bytes:
 
 
 def check_size(header: Header, width: int, height: int, components: int) -> None:
-    """Refuse what a compressed image says of itself where the header says something else.
+    """Raise InputError where a compressed image has another size than the header says.
 
-    A decoder takes memory for what the image claims, and a kilobyte can claim gigabytes. Raises InputError.
+    A decoder takes memory for what the image claims, and a kilobyte can claim gigabytes.
     """
     size = int(header.numbers("Columns", 1)[0]), int(header.numbers("Rows", 1)[0])
     if (width, height) != size or components != 1:
@@ -55,10 +55,12 @@ def check_size(header: Header, width: int, height: int, components: int) -> None
 
 
 def damaged(header: Header) -> InputError:
+    """Return the error of a compressed image that makes no sense."""
     return InputError(f"{header.path.name}: the compressed pixel data are damaged; transfer the file again")
 
 
 def cut_short(header: Header) -> InputError:
+    """Return the error of a compressed image without its end."""
     return InputError(f"{header.path.name}: the compressed pixel data are cut short; transfer the file again")
 
 

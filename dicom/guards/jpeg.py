@@ -26,7 +26,7 @@ FRAME = struct.Struct(">HBHHB")
 
 
 def check_stream(stream: bytes, header: Header) -> None:
-    """Refuse an image of another size than the header's, or of fewer bits than its signed values. Raises InputError."""
+    """Raise InputError where an image has another size than the header says, or fewer bits than its signed values."""
     if not stream.startswith(START):
         raise InputError(f"{header.path.name}: the compressed pixel data are no JPEG; export the CT again")
     if stream.count(bytes([0xFF, SCAN])) > SCANS:
@@ -56,7 +56,7 @@ def check_stream(stream: bytes, header: Header) -> None:
 
 
 def _check_sign(header: Header, bits: int) -> None:
-    """JPEG knows no sign: the highest bit in use is it, and which one that is must be certain."""
+    """Refuse signed values whose sign bit is not certain: JPEG has no sign, so it is the highest bit in use."""
     stored = header.text("BitsStored")
     if header.text("PixelRepresentation") == "1" and stored.isdecimal() and bits < int(stored):
         raise InputError(

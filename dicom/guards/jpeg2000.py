@@ -33,7 +33,7 @@ PART, PART_MARKER = struct.Struct(">HHHLBB"), 0xFF90
 
 
 def quick_decoder(slices: Sequence[Header]) -> Decoder | None:
-    """What decodes the slices of a series by several threads; None where there is no such."""
+    """Return what decodes the slices of a series in several threads; None where there is no such."""
     first = slices[0]
     if any(header.transfer_syntax not in DECODED for header in slices):
         return None
@@ -42,14 +42,14 @@ def quick_decoder(slices: Sequence[Header]) -> Decoder | None:
         check_stream(take_frame(dataset, first), first)
         expected = dataset.pixel_array
         found = decode(first)
-    except Exception:  # noqa: BLE001 - the file is damaged, or something is not installed: pydicom's path tells which
+    except Exception:  # noqa: BLE001 - the file is damaged, or something is not installed: pydicom's path says which
         return None
     same = found is not None and found.dtype == expected.dtype and np.array_equal(found, expected)
     return decode if same else None
 
 
 def decode(header: Header) -> np.ndarray | None:
-    """The stored values of one slice; None where it is not 9 to 16 bits of grey, or damaged."""
+    """Return the stored values of one slice; None where it is not 9 to 16 bits of grey, or damaged."""
     from PIL import Image
 
     try:
@@ -70,7 +70,7 @@ def decode(header: Header) -> np.ndarray | None:
 
 
 def check_stream(stream: bytes, header: Header) -> None:
-    """Refuse an image of another size than the header's, of very many tiles or without some. Raises InputError."""
+    """Raise InputError where an image has another size than the header says, very many tiles, or lacks some."""
     # A stream should begin at once; some are wrapped in a file of their own, and a wrapper may hold several.
     place = 0 if stream.startswith(START) else stream.find(START)
     if place < 0:
@@ -90,12 +90,12 @@ def check_stream(stream: bytes, header: Header) -> None:
 
 
 def _tiles(end: int, size: int, offset: int) -> int:
-    """How many tiles there are along an axis."""
+    """Return the number of tiles along an axis."""
     return -(-(end - offset) // size) if size else 0
 
 
 def _tiles_in(stream: bytes, place: int) -> set[int]:
-    """Numbers of the tiles of which the codestream at ``place`` has parts."""
+    """Return the numbers of the tiles of which the codestream at ``place`` has parts."""
     found: set[int] = set()
     place += 2
     while len(stream) >= place + PART.size:

@@ -1,4 +1,4 @@
-"""Elements of data sets that may be damaged: pydicom decodes a value when asked for it, and raises nearly anything."""
+"""Elements of data sets that may be damaged: pydicom decodes a value on first use, and raises nearly anything."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from oarseg.errors import InputError
 
 
 def value_of(dataset: Dataset, keyword: str, where: str) -> Any:
-    """The value of an element, None where it is missing or empty.
+    """Return the value of an element, None where it is missing or empty.
 
     ``where``: the file, for the message. Raises InputError where the value cannot be decoded.
     """
@@ -23,13 +23,13 @@ def value_of(dataset: Dataset, keyword: str, where: str) -> Any:
 
 
 def text_of(dataset: Dataset, keyword: str, where: str) -> str:
-    """The value as stripped text, "" where there is none. Raises InputError as :func:`value_of` does."""
+    """Return the value as stripped text, "" where there is none. Raises InputError as :func:`value_of` does."""
     value = value_of(dataset, keyword, where)
     return "" if value is None else str(value).strip()
 
 
 def items_of(dataset: Dataset, keyword: str, where: str) -> list[Dataset]:
-    """The items of a sequence, none where it is missing or empty.
+    """Return the items of a sequence, none where it is missing or empty.
 
     Raises InputError where it cannot be decoded or is no sequence.
     """

@@ -1,4 +1,4 @@
-"""Which CT series to contour: the only one, or the one that is asked for; never a guess."""
+"""Which CT series to contour: the only one, or the one that the user names; never a guess."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from oarseg.errors import InputError
 MIN_UID_PIECE = 4
 
 
-def choose_series(scan: Scan, wanted: str | None = None) -> FoundSeries:
-    """The CT series to read.
+def choose_series(scan: Scan, series: str | None = None) -> FoundSeries:
+    """Return the CT series to read.
 
-    ``wanted``: a full SeriesInstanceUID, a series number, or a prefix or suffix of a UID (at least ``MIN_UID_PIECE``
+    ``series``: a full SeriesInstanceUID, a series number, or a prefix or suffix of a UID (at least ``MIN_UID_PIECE``
     characters) that fits one series only. Without it the folder must hold exactly one series of ``MIN_SLICES`` slices
     or more.
 
     Raises InputError: none, several (they are listed), no such series, a series too short, or files that may be
     slices of the series but cannot be read.
     """
-    chosen = _only(scan) if wanted is None or not str(wanted).strip() else _wanted(scan, str(wanted).strip())
+    named = "" if series is None else str(series).strip()
+    chosen = _named(scan, named) if named else _only(scan)
     if chosen.count < MIN_SLICES:
         raise InputError(f"{chosen.line()}: too few slices, at least {MIN_SLICES} are needed; give the planning CT")
     if scan.damaged:
@@ -51,28 +52,28 @@ def _only(scan: Scan) -> FoundSeries:
     raise InputError(f"folder {scan.folder} holds no CT slices; give the folder of the planning CT. It holds: {held}")
 
 
-def _wanted(scan: Scan, wanted: str) -> FoundSeries:
-    fits = _fits(scan.series, wanted)
+def _named(scan: Scan, name: str) -> FoundSeries:
+    fits = _fits(scan.series, name)
     if len(fits) == 1:
         return fits[0]
     if fits:
-        raise InputError(f"--series {wanted} fits {len(fits)} CT series; give the UID of one:\n{listing(fits)}")
-    if wanted in scan.others:
-        raise InputError(f"--series {wanted} is no CT series of one slice a file but: {scan.others[wanted]}")
+        raise InputError(f"--series {name} fits {len(fits)} CT series; give the UID of one:\n{listing(fits)}")
+    if name in scan.others:
+        raise InputError(f"--series {name} is no CT series of one slice a file but: {scan.others[name]}")
     held = f"it holds:\n{listing(scan.series)}" if scan.series else "it holds no CT series"
-    raise InputError(f"no CT series in folder {scan.folder} fits --series {wanted}; {held}")
+    raise InputError(f"no CT series in folder {scan.folder} fits --series {name}; {held}")
 
 
-def _fits(series: Sequence[FoundSeries], wanted: str) -> list[FoundSeries]:
-    """Fits of the first rule that has any: full UID, series number, piece of a UID."""
-    exact = [s for s in series if s.uid == wanted] or [s for s in series if s.number == wanted]
-    if exact or len(wanted) < MIN_UID_PIECE:
+def _fits(series: Sequence[FoundSeries], name: str) -> list[FoundSeries]:
+    """Return what fits by the first rule that any fits: full UID, series number, piece of a UID."""
+    exact = [s for s in series if s.uid == name] or [s for s in series if s.number == name]
+    if exact or len(name) < MIN_UID_PIECE:
         return exact
-    return [s for s in series if s.uid.startswith(wanted) or s.uid.endswith(wanted)]
+    return [s for s in series if s.uid.startswith(name) or s.uid.endswith(name)]
 
 
 def listing(series: Sequence[FoundSeries]) -> str:
-    """The series, one a line, numbered from 1. Patients are told apart by letter where there are several."""
+    """Return the series as lines, numbered from 1. Several patients have a letter each."""
     several = len({s.patient for s in series}) > 1
     lines = []
     for index, item in enumerate(series, 1):

@@ -22,7 +22,7 @@ _UIDS = ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfRefe
 
 
 def check_content(slices: Sequence[Header]) -> tuple[str, ...]:
-    """Refuse what cannot be read as single-frame CT in HU; return warnings about what is odd but usable.
+    """Return warnings about what is odd but usable; refuse what cannot be read as single-frame CT in HU.
 
     Raises InputError naming the file: required tags missing, a SOPInstanceUID used twice, several patients or
     studies, mixed image size, colour or inverted grey, multi-frame, no PixelData, file cut short.

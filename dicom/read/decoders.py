@@ -18,7 +18,7 @@ PACKAGES = (
 
 
 def has_decoder(syntax: str) -> bool:
-    """Whether images of a compressed transfer syntax (its UID) can be decoded."""
+    """Return whether images of a compressed transfer syntax (its UID) can be decoded."""
     try:
         from pydicom.pixels import get_decoder
     except ImportError:  # pydicom 2, whose handler by pylibjpeg is there without pylibjpeg's plugins, too
@@ -31,7 +31,7 @@ def has_decoder(syntax: str) -> bool:
 
 
 def has_plugin(syntax: str) -> bool:
-    """Whether the package that is named for a transfer syntax is installed."""
+    """Return whether the package that is named for a transfer syntax is installed."""
     try:
         return syntax in PACKAGES and bool(version(PACKAGES[syntax][-1]))
     except PackageNotFoundError:
@@ -39,6 +39,6 @@ def has_plugin(syntax: str) -> bool:
 
 
 def no_decoder(syntax: str) -> str:
-    """What to tell a user who has none, and to advise."""
+    """Return a message for a user who has no decoder, with advice."""
     install = f"install one (pip install {' '.join(PACKAGES[syntax])}) or " if syntax in PACKAGES else ""
     return f"no decoder for transfer syntax {UID(syntax).name} ({syntax}); {install}export the CT uncompressed"

@@ -14,6 +14,7 @@ import numpy as np
 
 from oarseg.dicom.read.header import Header
 from oarseg.errors import GeometryError
+from oarseg.geometry.affine import LPS_TO_RAS
 
 # Two slices nearer than this along the normal are at one position.
 DUPLICATE_MM = 0.01
@@ -33,8 +34,6 @@ COSINE = 1e-3
 PIXEL_MM = 1e-3
 _SHOWN = 12
 
-LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
-
 
 @dataclass(frozen=True)
 class Stack:
@@ -45,7 +44,7 @@ class Stack:
 
 
 def stack(slices: Sequence[Header]) -> Stack:
-    """Order the slices along their normal (row cosine x column cosine) and build the affine.
+    """Return the order of the slices along their normal (row cosine x column cosine), and the affine.
 
     Raises GeometryError: missing or bad geometry tags, mixed orientation, spacing or frame of reference, duplicate
     positions, missing slices, uneven spacing, tilted gantry.
@@ -74,7 +73,7 @@ def stack(slices: Sequence[Header]) -> Stack:
 
 
 def tilt_warning(slices: Sequence[Header]) -> str | None:
-    """A warning where the header names a gantry tilt although the slice positions are straight."""
+    """Return a warning where the header names a gantry tilt although the slice positions are straight."""
     tilts = [h.numbers("GantryDetectorTilt", 1) for h in slices]
     largest = max((abs(t[0]) for t in tilts if t), default=0.0)
     if largest <= TILT_DEGREES:
@@ -148,7 +147,7 @@ def _check_steps(height: np.ndarray, slices: Sequence[Header]) -> None:
 
 
 def _check_drift(height: np.ndarray) -> None:
-    """Steps that differ by little each, but one way, carry the slices away from the positions of a regular volume."""
+    """Refuse steps that differ by little each, but one way: they carry the slices away from even positions."""
     drift = float(np.abs(height - np.linspace(height[0], height[-1], len(height))).max())
     if drift > DRIFT_MM:
         raise GeometryError(

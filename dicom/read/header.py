@@ -46,7 +46,7 @@ TAGS = list(REFERENCE_TAGS + _IMAGE_TAGS)
 
 @dataclass(frozen=True)
 class Header:
-    """What one DICOM file says of itself.
+    """What the header of one DICOM file says.
 
     ``dataset``: only the tags of ``TAGS``, left out of the representation because it names the patient.
     ``pixel_length``: bytes that the PixelData element claims, ``UNDEFINED_LENGTH`` where compressed or
@@ -63,14 +63,14 @@ class Header:
     pixel_start: int | None = None
 
     def text(self, keyword: str, default: str = "") -> str:
-        """A single value as stripped text; ``default`` where absent or empty."""
+        """Return a single value as stripped text; ``default`` where absent or empty."""
         value = self.dataset.get(keyword)
         # What should be one value may have any number of them, none included.
         empty = value is None or (hasattr(value, "__len__") and len(value) == 0)
         return default if empty else str(value).strip() or default
 
     def numbers(self, keyword: str, count: int) -> tuple[float, ...] | None:
-        """Exactly ``count`` finite numbers; None where the tag is absent or empty.
+        """Return exactly ``count`` finite numbers; None where the tag is absent or empty.
 
         Raises InputError where the tag holds something else.
         """
@@ -91,12 +91,12 @@ class Header:
 
     @property
     def is_ct(self) -> bool:
-        """A classic (one slice a file) CT image."""
+        """Whether this is a classic (one slice a file) CT image."""
         return self.text("SOPClassUID") == CT_IMAGE and self.text("Modality", "CT") == "CT"
 
     @property
     def is_localizer(self) -> bool:
-        """A scout view: projects the patient, so it is no slice of the volume."""
+        """Whether this is a scout view, which projects the patient and so is no slice of the volume."""
         image_type = self.dataset.get("ImageType") or ()
         # With another VR than it should have, a single value may be anything.
         several = isinstance(image_type, Sequence) and not isinstance(image_type, str)
@@ -171,7 +171,7 @@ def _drop_unreadable(dataset: Dataset) -> None:
 
 
 def _pixel_element(start: bytes, syntax: str) -> tuple[int | None, int]:
-    """Claimed length of PixelData and the bytes before its value, from the first 12 bytes of the element."""
+    """Return the claimed length of PixelData and the bytes before its value, from the element's first 12 bytes."""
     order = "big" if syntax == _BIG_ENDIAN else "little"
     group, element = int.from_bytes(start[:2], order), int.from_bytes(start[2:4], order)
     if (group, element) != (0x7FE0, 0x0010):

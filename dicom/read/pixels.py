@@ -37,9 +37,9 @@ CHECKS = dict.fromkeys(jpeg.SYNTAXES, jpeg.check_stream) | dict.fromkeys(jpeg200
 
 
 def read_hu(slices: Sequence[Header], rows: int, columns: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Decode the slices in the given order, several at a time.
+    """Return the HU of the slices in the given order, decoded several at a time, and warnings.
 
-    Returns int16 HU of shape (slices, rows, columns), rounded to 1 HU and clipped to the int16 range, and warnings.
+    The result is int16 HU of shape (slices, rows, columns), rounded to 1 HU and clipped to the int16 range.
     Memory: the volume and a slice a thread.
     Raises InputError naming the file that cannot be decoded, or where there are more voxels than a CT has.
     """
@@ -68,7 +68,7 @@ def read_hu(slices: Sequence[Header], rows: int, columns: int) -> tuple[np.ndarr
 
 
 def _stored(header: Header, rows: int, columns: int, quick: Decoder | None) -> np.ndarray:
-    """The stored values of one slice, (rows, columns)."""
+    """Return the stored values of one slice, (rows, columns)."""
     text = header.text("BitsStored")
     bits = int(text) if text.isdecimal() and len(text) < 3 else 0
     plain = header.transfer_syntax in NATIVE and header.text("BitsAllocated") == "16" and header.pixel_start is not None
@@ -82,7 +82,7 @@ def _stored(header: Header, rows: int, columns: int, quick: Decoder | None) -> n
 
 
 def _native(header: Header, rows: int, columns: int, bits: int) -> np.ndarray:
-    """Uncompressed 16-bit values as they lie in the file, whose size ``check_content`` has checked."""
+    """Return uncompressed 16-bit values as they lie in the file, whose size ``check_content`` has checked."""
     signed = header.text("PixelRepresentation") == "1"
     try:
         values = np.fromfile(header.path, "<i2" if signed else "<u2", rows * columns, offset=header.pixel_start)
@@ -96,7 +96,7 @@ def _native(header: Header, rows: int, columns: int, bits: int) -> np.ndarray:
 
 
 def _signed(values: np.ndarray, bits: int) -> np.ndarray:
-    """Signed ``values`` of ``bits`` bits with their sign, where an encoder left 0 in the bits above.
+    """Return signed ``values`` of ``bits`` bits with their sign, where an encoder left 0 in the bits above.
 
     Then none is negative and some are too large. Lossy compression makes single values too large as well, but beside
     negative ones: there is air around a patient.
@@ -108,7 +108,7 @@ def _signed(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _decode(header: Header) -> np.ndarray:
-    """By pydicom, whatever the transfer syntax."""
+    """Return a slice decoded by pydicom, whatever the transfer syntax."""
     name, syntax = header.path.name, header.transfer_syntax
     if syntax not in PLAIN and not has_decoder(syntax):
         raise InputError(f"{name}: {no_decoder(syntax)}")
@@ -143,7 +143,7 @@ def _short(error: Exception) -> str:
 
 
 def _to_hu(stored: np.ndarray, header: Header, target: np.ndarray) -> str | None:
-    """Rescale one slice into ``target`` (int16); a warning where the declared padding was not believed."""
+    """Rescale one slice into ``target`` (int16). Returns a warning where the declared padding was not applied."""
     slope, intercept = header.numbers("RescaleSlope", 1)[0], header.numbers("RescaleIntercept", 1)[0]
     if slope == 1 and _fits(stored, intercept):
         np.add(stored, int(intercept), out=target, dtype=np.int16, casting="unsafe")
@@ -161,9 +161,9 @@ def _to_hu(stored: np.ndarray, header: Header, target: np.ndarray) -> str | None
 
 
 def _fits(stored: np.ndarray, intercept: float) -> bool:
-    """Whether neither the stored values, nor the intercept, nor their sums leave int16, so that it can be added in it.
+    """Return whether the stored values, the intercept and their sums are all int16, so that int16 can be added.
 
-    So it is with nearly every CT, and takes a fraction of the time.
+    Nearly every CT is so, and adding int16 takes a fraction of the time.
     """
     low, high = int(stored.min()), int(stored.max())
     ends = (low, high, intercept, low + intercept, high + intercept)
@@ -180,7 +180,7 @@ def _rescaled(stored: np.ndarray, slope: float, intercept: float) -> np.ndarray:
 
 
 def _padding(dataset: Dataset, dtype: np.dtype) -> tuple[int, int] | None:
-    """Lowest and highest stored value that means padding, or None."""
+    """Return the lowest and highest stored value that means padding, or None."""
     try:
         value = dataset.get("PixelPaddingValue")
         limit = dataset.get("PixelPaddingRangeLimit")
@@ -192,7 +192,7 @@ def _padding(dataset: Dataset, dtype: np.dtype) -> tuple[int, int] | None:
 
 
 def _as_stored(value: object, dtype: np.dtype) -> int | None:
-    """The value in the range of the stored pixels: an unsigned tag next to signed pixels means its two's complement."""
+    """Return a tag's value in the range of the stored pixels: unsigned beside signed pixels means two's complement."""
     if value is None or value == "":
         return None
     number, bits = int(value), dtype.itemsize * 8  # type: ignore[call-overload]

@@ -23,7 +23,7 @@ _NAMED = 4
 class FoundSeries:
     """One CT series. ``slices``: headers in file order, localizers and repeated copies taken out.
 
-    ``patient``: A, B, ... by order of appearance, so that a folder with two patients can be told without naming them.
+    ``patient``: A, B, ... by order of appearance, so that two patients in one folder are distinct without being named.
     """
 
     uid: str
@@ -48,7 +48,7 @@ class FoundSeries:
         return self.slices[0].text("SliceThickness", "?")
 
     def line(self) -> str:
-        """One line for a list: number, description, slices, size, thickness, UID. No patient data."""
+        """Return one line for a list: number, description, slices, size, thickness, UID. No patient data."""
         described = f"'{self.description}'" if self.description else "no description"
         return (
             f"series {self.number or '-'} ({described}): {self.count} slices of {self.size}, "
@@ -61,7 +61,7 @@ class Scan:
     """Result of ``scan_folder``.
 
     ``series``: CT series, by number. ``notes``: what was ignored and why. ``damaged``: files that may be CT
-    slices but cannot be read. ``others``: UID -> what it is, for series that are no classic CT, so that asking for one
+    slices but cannot be read. ``others``: UID -> what it is, for series that are no classic CT, so that who names one
     gets an answer.
     """
 
@@ -73,7 +73,7 @@ class Scan:
 
 
 def scan_folder(folder: str | Path) -> Scan:
-    """Read the headers of all files below ``folder`` and group the CT slices into series.
+    """Return the CT series below ``folder``, by the headers of its files, and notes on all else.
 
     Hidden files are passed over, linked folders are not entered. Raises InputError where the folder is missing, not a
     folder, empty, or beyond ``MAX_FILES``.
@@ -117,7 +117,7 @@ def _refuse(error: OSError) -> None:
 
 
 def _separate(headers: Sequence[Header]) -> tuple[list[Header], list[str], dict[str, str]]:
-    """CT slices; notes on the rest; and what the other series are."""
+    """Return CT slices, notes on the rest, and what the other series are."""
     slices: list[Header] = []
     kinds: Counter[str] = Counter()
     others: dict[str, str] = {}
@@ -148,7 +148,7 @@ def _kind(header: Header) -> str:
 
 
 def _group(slices: Sequence[Header]) -> tuple[list[FoundSeries], list[str]]:
-    """Series by UID, each without repeated copies of one SOP instance; and the names of the copies."""
+    """Return series by UID, each without repeated copies of one SOP instance, and the names of the copies."""
     by_uid: dict[str, dict[str, Header]] = defaultdict(dict)
     copies: list[str] = []
     for header in slices:
@@ -177,7 +177,7 @@ def _found(uid: str, slices: tuple[Header, ...], patients: dict[str, str]) -> Fo
 
 
 def patient_key(header: Header) -> str:
-    """Tells patients apart in memory; must never be shown."""
+    """Return what tells patients apart in memory; it must never be shown."""
     return header.text("PatientID") or header.text("PatientName")
 
 

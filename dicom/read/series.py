@@ -19,6 +19,7 @@ from oarseg.dicom.read.header import REFERENCE_TAGS, Header
 from oarseg.dicom.read.pixels import read_hu
 from oarseg.dicom.read.scan import MIN_SLICES, FoundSeries, scan_folder
 from oarseg.errors import GeometryError
+from oarseg.geometry.affine import LPS_TO_RAS, voxel_spacing
 
 Vector = tuple[float, float, float]
 
@@ -56,7 +57,7 @@ class CtGrid:
     header: Dataset = field(repr=False)
 
     def slice_points(self, index: int, row: np.ndarray, column: np.ndarray) -> np.ndarray:
-        """Patient position (LPS mm, shape (n, 3)) of points of slice ``index`` at fractional rows and columns.
+        """Return the patient position, LPS mm (n, 3), of points of slice ``index`` at fractional rows and columns.
 
         Uses the slice's own ImagePositionPatient, so a contour lies exactly on the slice that it refers to.
         """
@@ -72,12 +73,12 @@ class CtVolume(CtGrid):
     hu: np.ndarray = field(repr=False)
 
     def grid(self) -> CtGrid:
-        """The same without pixels, so that they can be freed."""
+        """Return the same without pixels, so that they can be freed."""
         return CtGrid(**{name: getattr(self, name) for name in CtGrid.__dataclass_fields__})
 
 
 def read_ct(folder: str | Path, series: str | None = None) -> CtVolume:
-    """Find the CT series in ``folder`` and read it.
+    """Return the CT series in ``folder``.
 
     ``series``: which one, where there are several (see ``choose_series``).
     Raises InputError (no CT, several, unreadable files) or GeometryError (the slices make no regular volume).
@@ -87,7 +88,7 @@ def read_ct(folder: str | Path, series: str | None = None) -> CtVolume:
 
 
 def check_series(found: FoundSeries, notes: tuple[str, ...] = ()) -> CtGrid:
-    """Check content and geometry by the headers alone and return the grid; the pixels are not decoded.
+    """Return the grid of a series, checked by the headers alone; the pixels are not decoded.
 
     ``notes``: put before the grid's warnings. Raises InputError or GeometryError.
     """
@@ -95,7 +96,7 @@ def check_series(found: FoundSeries, notes: tuple[str, ...] = ()) -> CtGrid:
 
 
 def read_series(found: FoundSeries, notes: tuple[str, ...] = ()) -> CtVolume:
-    """Check one series and read its pixels; see ``check_series`` and ``read_hu`` for what is refused."""
+    """Return one checked series with its pixels; see ``check_series`` and ``read_hu`` for what is refused."""
     grid, ordered = _checked(found, notes)
     hu, pixel_warnings = read_hu(ordered, grid.shape[1], grid.shape[2])
     parts = {name: getattr(grid, name) for name in CtGrid.__dataclass_fields__}
@@ -115,8 +116,8 @@ def _checked(found: FoundSeries, notes: tuple[str, ...]) -> tuple[CtGrid, list[H
 
 def _grid(ordered: list[Header], affine: np.ndarray, warnings: tuple[str, ...]) -> CtGrid:
     first = ordered[0]
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    lps = np.diag([-1.0, -1.0, 1.0]) @ affine[:3, :3] / spacing
+    spacing = voxel_spacing(affine)
+    lps = LPS_TO_RAS[:3, :3] @ affine[:3, :3] / spacing
     rows, columns = (int(first.numbers(k, 1)[0]) for k in ("Rows", "Columns"))
     return CtGrid(
         shape=(len(ordered), rows, columns),

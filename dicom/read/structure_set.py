@@ -21,13 +21,13 @@ from pydicom.dataset import Dataset
 
 from oarseg.dicom.guards.deflated import MOST_INFLATED, inflates_beyond
 from oarseg.dicom.guards.nested import items_of, text_of, value_of
-from oarseg.dicom.write.rtstruct import RTSTRUCT_CLASS
+from oarseg.dicom.write.rtstruct import RTSTRUCT_CLASS, ClosedContour
 from oarseg.errors import ConfigError, GeometryError, InputError
+from oarseg.geometry.affine import LPS_TO_RAS
 from oarseg.geometry.label_map import LabelMap
 from oarseg.sites import Site
 from oarseg.sites.roi_names import NameTable
 
-CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
 ROIS, CONTOURS = "StructureSetROISequence", "ROIContourSequence"
 MAX_BYTES = 1 << 30
 # How far a contour may lie off a slice of the grid, in slices: beyond it, it was drawn on other slices.
@@ -146,7 +146,7 @@ def organ_contours(dataset: Dataset, names: NameTable, file: str) -> tuple[dict[
             continue
         where = f"{file}, {name}"
         contours = items_of(drawn[number], "ContourSequence", where) if number in drawn else []
-        closed = [c for c in contours if text_of(c, "ContourGeometricType", where) in CLOSED]
+        closed = [c for c in contours if text_of(c, "ContourGeometricType", where) in list(ClosedContour)]
         if points := [p for p in (_points(c, where) for c in closed) if len(p)]:
             chosen[key] = points
         else:
@@ -208,7 +208,7 @@ def draw(contours: list[np.ndarray], grid: LabelMap, where: str) -> tuple[np.nda
     different = list({points.tobytes(): points for points in contours}.values())
     twice = len(contours) - len(different)
     notes = [f"{where}: {twice} contours stand twice and count once"] if twice else []
-    inverse = np.linalg.inv(np.diag([-1.0, -1.0, 1.0, 1.0]) @ grid.affine)
+    inverse = np.linalg.inv(LPS_TO_RAS @ grid.affine)
     index = [points @ inverse[:3, :3].T + inverse[:3, 3] for points in different]
     low, high = (np.array([f(points, axis=0) for points in index]) for f in (np.min, np.max))
     # An edge may run half a voxel beyond the last centre.

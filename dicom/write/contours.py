@@ -40,10 +40,10 @@ class Contour:
 
 
 def mask_contours(mask: np.ndarray, grid: CtGrid, start: Index | None = None) -> list[Contour]:
-    """Contours of a mask of shape (slices, rows, columns), index order of ``grid``; non-zero is inside.
+    """Return the contours of a mask of shape (slices, rows, columns), index order of ``grid``; non-zero is inside.
 
     ``start``: index in ``grid`` of the mask's first voxel, for a mask of a part of it; without, the mask is of all.
-    Returns them by slice; an empty mask gives an empty list. Works in the bounding box of the mask only.
+    They come by slice; an empty mask gives an empty list. Works in the bounding box of the mask only.
     Raises GeometryError where the shapes differ, or the part lies beyond the grid.
     """
     if start is None and tuple(mask.shape) != grid.shape:
@@ -65,7 +65,7 @@ def mask_contours(mask: np.ndarray, grid: CtGrid, start: Index | None = None) ->
 
 
 def plane_contours(mask: np.ndarray) -> Iterator[np.ndarray]:
-    """Contours of a plane mask (rows, columns) as (n, 2) arrays of fractional (column, row), holes keyholed."""
+    """Yield the contours of a plane mask (rows, columns), (n, 2) fractional (column, row) each, holes keyholed."""
     if not mask.any():
         return
     # A rim of outside pixels closes the contours at the border.
@@ -106,7 +106,7 @@ def _without_collinear(ring: np.ndarray) -> np.ndarray:
 
 
 def _bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
-    """The least box of the non-zero voxels; each axis is searched within the box found so far."""
+    """Return the least box of the non-zero voxels; each axis is searched within the box found so far."""
     box: list[slice] = [slice(0, n) for n in mask.shape]
     for axis in range(3):
         others = tuple(i for i in range(3) if i != axis)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,6 +44,13 @@ _TYPE_2 = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
     "AccessionNumber", "ReferringPhysicianName", "OperatorsName", "PositionReferenceIndicator",
 )  # fmt: skip
+
+
+class ClosedContour(StrEnum):
+    """The ContourGeometricTypes that enclose an area (DICOM PS3.3 C.8.8.6.1)."""
+
+    PLANAR = "CLOSED_PLANAR"
+    PLANAR_XOR = "CLOSEDPLANAR_XOR"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,12 +95,15 @@ def write_rtstruct(
     series_description: str = "",
     series_number: int = SERIES_NUMBER,
 ) -> StructureSet:
-    """Write one RTSTRUCT file.
+    """Write one RTSTRUCT file and return what it holds.
 
-    ``grid``: of the CT that the masks belong to (a CtVolume is one). ``rois``: consumed one at a time, so a generator
-    keeps one mask in memory. ``label``: StructureSetLabel, at most 16 characters. ``series_description``: put before
-    the statement that this is for research.
-
+    Args:
+        path: the file; its folder must exist.
+        grid: of the CT that the masks belong to (a CtVolume is one).
+        rois: consumed one at a time, so a generator keeps one mask in memory.
+        label: StructureSetLabel, at most 16 characters.
+        series_description: put before the statement that this is for research.
+        series_number: of the new series.
     Raises GeometryError (the CT has no FrameOfReferenceUID, which is never invented; a mask of another shape),
     InputError (a name or colour that cannot be written, a name twice) or OutputError (every ROI is empty; the file
     cannot be written, in which case nothing is left behind).
@@ -120,7 +131,7 @@ def write_rtstruct(
 
 
 def described(text: str) -> str:
-    """The series description; a text too long to stand before the statement gives way to it."""
+    """Return the series description; a text too long to stand before the statement gives way to it."""
     full = f"{text or MANUFACTURER}: {DISCLAIMER}"
     return full if len(full) <= LONG else f"{MANUFACTURER}: {DISCLAIMER}"
 
@@ -186,7 +197,7 @@ def _structure_set(grid: CtGrid, label: str) -> Dataset:
 
 
 def _frame(grid: CtGrid) -> Dataset:
-    """Frame of reference -> study -> series -> all slices of the CT, whether contoured or not."""
+    """Return the item of frame of reference -> study -> series -> all slices of the CT, whether contoured or not."""
     series = Dataset()
     series.SeriesInstanceUID = grid.series_uid
     series.ContourImageSequence = Sequence(_image(i) for i in grid.instances)
@@ -241,7 +252,7 @@ def _contour(number: int, contour: _Drawn, grid: CtGrid, syntax: UID) -> Dataset
         item.set_original_encoding(syntax.is_implicit_VR, syntax.is_little_endian, None)
     item.ContourNumber = number
     item.ContourImageSequence = Sequence([_image(grid.instances[contour.slice_index])])
-    item.ContourGeometricType = "CLOSED_PLANAR"
+    item.ContourGeometricType = ClosedContour.PLANAR.value
     item.NumberOfContourPoints, text = contour.points, contour.text
     # As encoded bytes: pydicom checks each number of a list in turn, which takes longer than finding the contours.
     item[CONTOUR_DATA] = RawDataElement(CONTOUR_DATA, "DS", len(text), text, 0, False, True)
@@ -249,7 +260,7 @@ def _contour(number: int, contour: _Drawn, grid: CtGrid, syntax: UID) -> Dataset
 
 
 def contour_text(contour: Contour) -> bytes:
-    """The points as a DS value of even length: x, y, z of each in turn, parted by backslashes.
+    """Return the points as a DS value of even length: x, y, z of each in turn, parted by backslashes.
 
     A float rounded to ``DECIMALS`` prints in its shortest exact form, without exponent and within 16 characters.
     """
@@ -258,7 +269,7 @@ def contour_text(contour: Contour) -> bytes:
 
 
 def _transfer_syntax(kept: list[tuple[Roi, list[_Drawn]]]) -> UID:
-    """Explicit VR, unless a contour is longer than explicit VR can count.
+    """Return explicit VR, unless a contour is longer than explicit VR can count.
 
     Its DS length has 16 bits. What is longer would have to be written as VR UN, which planning systems do not take for
     a contour; implicit VR has 32 bits.

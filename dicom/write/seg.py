@@ -73,11 +73,15 @@ def write_seg(
     series_description: str = "",
     series_number: int = SERIES_NUMBER,
 ) -> Segmented:
-    """Write one DICOM SEG file.
+    """Write one DICOM SEG file and return what it holds.
 
-    ``grid``: of the CT that the label map belongs to. ``label``: (slices, rows, columns), whole numbers. ``segments``:
-    numbered in their order in the file, without those that have no voxel.
-
+    Args:
+        path: the file; its folder must exist.
+        grid: of the CT that the label map belongs to.
+        label: (slices, rows, columns), whole numbers.
+        segments: numbered in their order in the file, without those that have no voxel.
+        series_description: put before the statement that this is for research.
+        series_number: of the new series.
     Raises ConfigError (highdicom is not installed), GeometryError (the CT has no FrameOfReferenceUID; a label map of
     another shape), InputError (a name or value twice, or a name that cannot be written) or OutputError (no segment has
     a voxel; the file cannot be written, in which case nothing is left behind).
@@ -125,7 +129,7 @@ def _check(segments: Sequence[Segment]) -> None:
 
 
 def _numbered(label: np.ndarray, segments: Sequence[Segment]) -> tuple[list[Segment], np.ndarray]:
-    """The segments that have a voxel, and the label map with their places in that list, from 1; all else 0."""
+    """Return the segments that have a voxel, and the label map with their places in that list, from 1; all else 0."""
     there = set(np.unique(label).tolist())
     kept = [segment for segment in segments if segment.value in there]
     numbers = np.zeros(max([0, *there]) + 1, np.uint8)
@@ -157,7 +161,7 @@ def _dataset(
 
 
 def _slices(grid: CtGrid) -> list[Dataset]:
-    """The CT's slices as highdicom wants them: headers, in index order."""
+    """Return the CT's slices as highdicom takes them: headers, in index order."""
     orientation = [*grid.row_direction, *grid.column_direction]
     shared = Dataset()
     for keyword in _TYPE_2:

@@ -154,7 +154,7 @@ def _sources(organs: Sequence[Organ]) -> str:
     by_source: dict[tuple[str, str], list[str]] = {}
     for organ in organs:
         if published := published_volume(organ.name):
-            by_source.setdefault((published.source, published.told), []).append(organ.name)
+            by_source.setdefault((published.source, published.population), []).append(organ.name)
     lines = [
         f"{html.escape(', '.join(names))}: {html.escape(told)}. {html.escape(source)}."
         for (source, told), names in by_source.items()

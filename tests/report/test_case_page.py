@@ -119,7 +119,7 @@ def test_published_volumes_have_sources():
         if found := published_volume(organ.name):
             low, high = found.range_cm3
             # What people have must not be warned about.
-            assert organ.volume_cm3[0] <= low < high <= organ.volume_cm3[1] and found.source and found.told
+            assert organ.volume_cm3[0] <= low < high <= organ.volume_cm3[1] and found.source and found.population
     assert published_volume("Brainstem") is None
 
 
