@@ -129,7 +129,7 @@ def check(args: argparse.Namespace) -> None:
 
 def default_engines(device: str) -> list[str]:
     """PyTorch, and OpenVINO where it is installed and runs: on the CPU."""
-    from oarseg.inference.engines.openvino_import import installed
+    from oarseg.inference.engines.openvino_core import installed
 
     return ["torch", "openvino"] if installed() and device.partition(":")[0] == "cpu" else ["torch"]
 

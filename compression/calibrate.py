@@ -29,8 +29,7 @@ from oarseg.errors import ConfigError, OarsegError
 from oarseg.files import writing
 from oarseg.images.read import read_image
 from oarseg.inference.engines.graph import build, last, names, ranges_of
-from oarseg.inference.engines.openvino_core import CompiledNetwork, OpenVinoCore
-from oarseg.inference.engines.openvino_import import import_nncf
+from oarseg.inference.engines.openvino_core import CompiledNetwork, OpenVinoCore, import_nncf
 from oarseg.inference.engines.ranges import FILE, SUFFIX, Row, read_table, write_table
 from oarseg.inference.engines.stored import FOLDER, LOCALIZER
 from oarseg.inference.pipeline import Pipeline
@@ -61,8 +60,6 @@ def calibrate(dataset_dir: str | Path, count: int = CASES, bundle: str | None = 
     images = list(dict.fromkeys(Path(case["image"]) for case in load_datalist(dataset_dir, "training")))
     images = chosen(images, count)
     pipeline = Pipeline(bundle, "cpu", engine=None)
-    if not pipeline.bundle.stock_steps:
-        raise ConfigError(f"{pipeline.bundle_root} has steps of its own, which PyTorch runs; nothing to calibrate")
     folder = pipeline.bundle_root / FOLDER
     refuse_stale(folder, pipeline.weights["sha256"])
     with writing(folder):

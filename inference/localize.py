@@ -9,8 +9,7 @@ import numpy as np
 from scipy import ndimage
 from scipy.special import expit
 
-from oarseg.geometry.box import body_grid
-from oarseg.geometry.box import Box, box_of_mask
+from oarseg.geometry.box import Box, body_grid, box_of_mask
 from oarseg.geometry.grid import Grid
 from oarseg.geometry.volume import Volume
 from oarseg.inference.sliding import in_windows

@@ -1,4 +1,4 @@
-"""A two-stage bundle's networks as PyTorch modules, without MONAI where the bundle is as the template has it."""
+"""A two-stage bundle's networks as PyTorch modules."""
 
 from __future__ import annotations
 
@@ -20,14 +20,7 @@ from oarseg.training.weights import load_weights
 
 
 def load_modules(bundle: Bundle, device: str) -> TwoStageNet:
-    """The networks of ``bundle`` with their weights, on ``device``, for evaluation. Raises WeightsError or ConfigError.
-
-    A bundle whose networks are its own has them built by its config.
-    """
-    if not bundle.stock_network:
-        from oarseg.inference.configured import Configured
-
-        return Configured(bundle, device).network
+    """Return the networks of ``bundle`` with their weights, on ``device``, for evaluation. Raises WeightsError."""
     network = TwoStageNet.for_site(bundle.site)
     load_weights(network, bundle.weight_file)
     return network.to(device=device, memory_format=torch.channels_last_3d).eval()
@@ -36,12 +29,12 @@ def load_modules(bundle: Bundle, device: str) -> TwoStageNet:
 def array_networks(
     localizer: nn.Module, organs: Mapping[str, nn.Module], device: torch.device | str
 ) -> dict[str, Network]:
-    """Modules on ``device`` by name as functions of arrays."""
+    """Return modules on ``device`` as functions of arrays, by name."""
     return {name: numpy_network(part, device) for name, part in {LOCALIZER: localizer, **organs}.items()}
 
 
 def load_localizer(bundle_root: str, device: torch.device | str) -> nn.Module:
-    """The localizer of a bundle folder with its weights, for an organ's bundle that has boxes from nowhere else.
+    """Return the localizer of a bundle folder with its weights, for an organ's bundle that has boxes from nowhere else.
 
     Raises WeightsError where it does not lie there.
     """

@@ -1,4 +1,4 @@
-"""The two-stage bundle as an object: loaded once, asked often. The command line and the Python API go through it.
+"""The two-stage bundle as an object: loaded once, used for many CTs. The command line and the Python API use it.
 
 Neither PyTorch nor MONAI is imported where the bundle's compressed networks can be used: that alone would take longer
 than to contour a CT.
@@ -16,24 +16,24 @@ import numpy as np
 import numpy.typing as npt
 
 from oarseg.checksum import FILE, sha256
+from oarseg.geometry.affine import corner_points, voxel_spacing
 from oarseg.geometry.box import Box
-from oarseg.geometry.check_ct import check_ct
 from oarseg.geometry.canvas import placed
+from oarseg.geometry.check_ct import check_ct
 from oarseg.geometry.volume import oblique_warnings
 from oarseg.images.read import CtImage
 from oarseg.inference.bundle import BUNDLE, read_bundle
 from oarseg.inference.engines import Engine, StoredNetworks, make_engine, stored_networks
-from oarseg.inference.engines.device import chosen_device
+from oarseg.inference.engines.choose import chosen_device
 from oarseg.inference.engines.stored import FOLDER as COMPRESSED
 from oarseg.inference.localize import Network
 from oarseg.inference.report.measure import Measure, measure
 from oarseg.inference.report.plausibility import implausibilities
-from oarseg.inference.two_stage import LOCALIZER, TwoStageResult, chosen_organs, run_stages, stage_one
+from oarseg.inference.two_stage import LOCALIZER, chosen_organs, run_stages, stage_one
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
 
-    from oarseg.inference.configured import Configured
     from oarseg.networks import TwoStageNet
 
 __all__ = ["BUNDLE", "Pipeline", "Segmentation"]
@@ -63,14 +63,13 @@ class Pipeline:
     Args:
         bundle_root: folder of the bundle; the installed one by default.
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
-        organs: keys to segment; all by default.
+        organs: keys or TG-263 names of the organs to segment; all by default.
         engine: what computes: "auto", the quickest one here, "torch" (the reference, from float32 down to what is quick
             here), or "openvino" (see ``oarseg.inference.engines``); or an engine; None leaves the networks as they
             are.
     Attributes: ``networks``, "localizer" and the organs' by key, are functions of arrays; others may take their place.
-    A bundle whose config has its own steps is run by the config (``configured``), with its modules (``network``).
-    Raises WeightsError where the weights are missing or not the ones the bundle names, ConfigError for an unknown organ
-    or device, or an engine that is not there.
+    Raises WeightsError if the weights are missing or not the ones that the bundle names, ConfigError for a bundle with
+    a method of its own (see ``oarseg.inference.bundle``), an unknown organ or device, or an engine that is not there.
     """
 
     def __init__(
@@ -83,14 +82,14 @@ class Pipeline:
         self.bundle = read_bundle(bundle_root)
         self.bundle_root, self.site, self.weights = self.bundle.root, self.bundle.site, self.bundle.weights
         self.device = chosen_device(device)
-        self.organs, self._keys = chosen_organs(self.site, organs), list(organs) if organs else None
+        self.organs = chosen_organs(self.site, organs)
         self.engine: Any = engine
         stored = None
         if isinstance(engine, str):
-            if self.device == "cpu" and self.bundle.stock_steps:
+            if self.device == "cpu":
                 stored = stored_networks(engine, self.bundle_root, self.weights["sha256"], self.site)
             if stored is not None:
-                # Needed for any organ, so that a damaged file is told of before a CT is looked at.
+                # Every organ needs it, so that a damaged file is reported before a CT is looked at.
                 stored[LOCALIZER].compile()
             self.engine = stored or make_engine(engine, self.device)
         self.networks: Mapping[str, Network] = stored if stored is not None else self._modules()
@@ -99,63 +98,44 @@ class Pipeline:
         from oarseg.inference.engines import ready_net
         from oarseg.inference.modules import array_networks
 
-        # Kept for a config's own steps, which take a module.
-        self._ready = self.network if self.engine is None else ready_net(self.engine, self.network)
-        return array_networks(self._ready.localizer, dict(self._ready.organs.items()), self.device)
+        ready = self.network if self.engine is None else ready_net(self.engine, self.network)
+        return array_networks(ready.localizer, dict(ready.organs.items()), self.device)
 
     @cached_property
     def network(self) -> TwoStageNet:
         """The bundle's networks as modules, in full precision, on the device."""
         from oarseg.inference.modules import load_modules
 
-        return load_modules(self.bundle, self.device) if self.bundle.stock_steps else self.configured.network
-
-    @cached_property
-    def configured(self) -> Configured:
-        """What the bundle's config builds by MONAI."""
-        from oarseg.inference.configured import Configured
-
-        return Configured(self.bundle, self.device, self._keys)
+        return load_modules(self.bundle, self.device)
 
     @property
     def computed(self) -> dict[str, str]:
         """What computes, for the report: engine, precision, and which of the bundle's networks.
 
-        Compressed ones are told by the SHA-256 of their list, which has that of each.
+        Compressed networks are identified by the SHA-256 of their list, which has that of each.
         """
-        told = {"name": getattr(self.engine, "name", "torch"), "precision": getattr(self.engine, "precision", "fp32")}
+        engine = {"name": getattr(self.engine, "name", "torch"), "precision": getattr(self.engine, "precision", "fp32")}
         if isinstance(self.engine, StoredNetworks):
-            return told | {"networks": COMPRESSED, "list_sha256": sha256(self.engine.table.path)}
-        return told | {"networks": FILE}
+            return engine | {"networks": COMPRESSED, "list_sha256": sha256(self.engine.table.path)}
+        return engine | {"networks": FILE}
 
     def segment(self, image: CtImage | MetaTensor, progress: Callable[[str], None] | None = None) -> Segmentation:
         """Contour a CT in any orientation and field of view.
 
-        ``image``: a CtImage, or (1, i, j, k) in HU with a RAS affine. Raises InputError or GeometryError where it is no
+        ``image``: a CtImage, or (1, i, j, k) in HU with a RAS affine. Raises InputError or GeometryError if it is no
         CT in HU.
         """
         hu, affine = _voxels(image)
-        warnings: list[str] = []
-        if self.bundle.stock_steps:
-            label, result, axes = self._segment(hu, affine, progress)
-            warnings += oblique_warnings(affine)
-        else:
-            label, result, axes = self.configured.segment(hu, affine, self._ready, progress)
-        boxes = {key: _corners(box, axes) for key, box in result.boxes.items()}
-        measures = measure(label, affine, self.site)
-        warnings += implausibilities(measures, self.site)
-        return Segmentation(label, affine, boxes, result.missing, result.seconds, measures, warnings)
-
-    def _segment(
-        self, hu: np.ndarray, affine: np.ndarray, progress: Callable[[str], None] | None
-    ) -> tuple[np.ndarray, TwoStageResult, np.ndarray]:
-        """Label map on the CT's voxels, result, and affine of its boxes."""
         label = np.zeros(hu.shape, np.uint8)
         volume, canvas, axes = placed(hu, affine, label)
-        return label, run_stages(volume, self.networks, self.site, self.organs, progress, canvas), axes
+        result = run_stages(volume, self.networks, self.site, self.organs, progress, canvas)
+        boxes = {key: _corners(box, axes) for key, box in result.boxes.items()}
+        measures = measure(label, affine, self.site)
+        warnings = oblique_warnings(affine) + implausibilities(measures, self.site)
+        return Segmentation(label, affine, boxes, result.missing, result.seconds, measures, warnings)
 
     def stage_one(self, image: CtImage | MetaTensor) -> np.ndarray:
-        """What stage 1 alone says: label values, uint8 on the image's own voxels and axis order."""
+        """Return what stage 1 alone finds: label values, uint8 on the image's own voxels and axis order."""
         hu, affine = _voxels(image)
         label = np.zeros(hu.shape, np.uint8)
         volume, canvas, _ = placed(hu, affine, label)
@@ -174,8 +154,7 @@ def _voxels(image: CtImage | MetaTensor) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _corners(box: Box, affine: np.ndarray) -> np.ndarray:
-    """Lowest and highest RAS mm of the eight corners of a box along the axes of ``affine``, (2, 3)."""
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    corners = np.array([[(box.low, box.high)[i >> a & 1][a] for a in range(3)] for i in range(8)])
-    world = (corners / spacing - 0.5) @ affine[:3, :3].T + affine[:3, 3]
-    return np.stack([world.min(axis=0), world.max(axis=0)])
+    """Return the lowest and highest RAS mm of the eight corners of a box along the axes of ``affine``, (2, 3)."""
+    low, high = (np.asarray(end) / voxel_spacing(affine) - 0.5 for end in (box.low, box.high))
+    points = corner_points(affine, low, high)
+    return np.stack([points.min(axis=0), points.max(axis=0)])

@@ -1,14 +1,17 @@
-"""Compiled networks, kept in the user's cache folder. Without it everything works too, only slower at the start."""
+"""Compiled networks, kept in the user's cache folder. Without the folder, only the start is slower."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import os
-import platform
-import tempfile
 import time
 from pathlib import Path
+
+from platformdirs import user_cache_path
+
+from oarseg.errors import OutputError
+from oarseg.files import PREFIX, write_bytes
 
 DIGEST_BYTES = 32
 SUFFIX = ".blob"
@@ -17,45 +20,35 @@ KEPT = 64
 
 
 def cache_folder() -> Path | None:
-    """Where the platform keeps what can be computed again, a folder ``oarseg`` in it; it need not exist.
+    """Return the platform's folder for what oarseg can compute again; it need not exist.
 
     None for users without a home, such as those that containers run as any number.
     """
     try:
-        return _root() / "oarseg"
+        folder = user_cache_path("oarseg", appauthor=False)
     except RuntimeError:
         return None
-
-
-def _root() -> Path:
-    """The folder of all programs. Raises RuntimeError where it lies in a home that the user has not."""
-    system = platform.system()
-    if system == "Windows":
-        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    if system == "Darwin":
-        return Path.home() / "Library" / "Caches"
-    # The standard (XDG Base Directory) has relative paths ignored.
-    asked = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return asked if asked.is_absolute() else Path.home() / ".cache"
+    # Earlier versions of platformdirs give "~/.cache" where there is no home, and take relative paths from variables.
+    return folder if folder.is_absolute() else None
 
 
 class BlobCache:
     """Bytes by key, one file each, in ``folder``; safe with many processes at once and with damaged files.
 
-    A file is its content's SHA-256 and then the content. It is written under another name and renamed when whole, so
-    that readers see all of it or nothing. What does not fit its checksum is removed. Where the folder cannot be written
-    or is None nothing is kept, and nothing is said. Of more than ``kept`` files, those that were not used for longest
-    go.
+    A file holds its content's SHA-256 and then the content. It is written under another name and renamed when whole, so
+    that readers see all of it or nothing. A file that does not fit its checksum is removed. If the folder cannot be
+    written or is None, nothing is kept, without a message. Of more than ``kept`` files, the least recently used are
+    removed.
 
-    What lies here is run. The checksum is against damage; against others it is that the folder belongs to the user and
-    nobody else may write to it. Where that is not so, nothing is read or kept.
+    OpenVINO runs what lies here. The checksum protects against damage. Against other users it helps that the folder
+    must belong to the user and that nobody else may write to it; otherwise nothing is read or kept.
     """
 
     def __init__(self, folder: Path | None, kept: int = KEPT) -> None:
         self.folder, self.kept = folder, kept
 
     def load(self, *key: str) -> bytes | None:
-        """What was stored under ``key``, or None."""
+        """Return what was stored under ``key``, or None."""
         try:
             path = self._path(key)
             if not self._trusted():
@@ -73,19 +66,12 @@ class BlobCache:
 
     def store(self, blob: bytes, *key: str) -> None:
         """Keep ``blob`` under ``key``."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, OutputError):
             path = self._path(key)
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not self._trusted():
                 return
-            handle, partial = tempfile.mkstemp(dir=self.folder, prefix=".partial-")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(hashlib.sha256(blob).digest() + blob)
-                os.replace(partial, path)
-            except BaseException:
-                os.unlink(partial)
-                raise
+            write_bytes(path, hashlib.sha256(blob).digest() + blob, mode=0o600)
             self._prune()
 
     def drop(self, *key: str) -> None:
@@ -112,7 +98,7 @@ class BlobCache:
             with contextlib.suppress(OSError):
                 used[path] = path.stat().st_mtime
         blobs = sorted((p for p in used if p.suffix == SUFFIX), key=used.__getitem__, reverse=True)
-        left = [p for p in used if p.name.startswith(".partial-") and used[p] < time.time() - 86400]
+        left = [p for p in used if p.name.startswith(PREFIX) and used[p] < time.time() - 86400]
         for path in blobs[self.kept :] + left:
             with contextlib.suppress(OSError):
                 path.unlink()

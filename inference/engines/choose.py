@@ -1,12 +1,17 @@
-"""Which engine: what the user asked for, or what this machine is quickest with."""
+"""Which engine and which device: those that the user chose, or the quickest ones of this machine."""
 
 from __future__ import annotations
 
+import ctypes
+import re
+import sys
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from oarseg.cpu import openvino_gains
 from oarseg.errors import ConfigError
-from oarseg.inference.engines.openvino_import import INSTALL, installed
+from oarseg.inference.engines.openvino_core import INSTALL, installed
 
 if TYPE_CHECKING:
     import torch
@@ -14,7 +19,11 @@ if TYPE_CHECKING:
 
     from oarseg.networks import TwoStageNet
 
+INSTALL_TORCH = "pip install 'oarseg[monai]'"
 PRECISIONS = {"auto": (), "torch": ("bf16", "fp32"), "openvino": ("bf16", "fp32", "int8")}
+# The drivers' libraries and, for ROCm, the kernel's device: without one of them PyTorch finds no GPU.
+DRIVERS = {"linux": ("libcuda.so.1", "libcuda.so"), "win32": ("nvcuda.dll", "amdhip64.dll")}
+ROCM = Path("/dev/kfd")
 
 
 class Engine(Protocol):
@@ -29,16 +38,17 @@ class Engine(Protocol):
 
 
 def make_engine(choice: str, device: torch.device | str) -> Engine:
-    """The engine that ``choice`` names: "auto", "torch" or "openvino"; the last two may add a precision (torch:fp32).
+    """Return the engine of ``choice``: "auto", "torch" or "openvino"; the last two may add a precision (torch:fp32).
 
-    "auto" is OpenVINO where it is installed and this CPU gains from it, else PyTorch.
+    "auto" is OpenVINO if it is installed and this CPU gains from it, else PyTorch.
     Raises ConfigError for an unknown engine or precision, for OpenVINO on another device than the CPU, where it is
     not installed, and for int8, which only :func:`stored_networks` are in.
     """
     name, precision = check_engine(choice)
     kind = str(device).partition(":")[0]
     if name == "auto":
-        name = "openvino" if kind == "cpu" and openvino_gains() and installed() else "torch"
+        name = "openvino" if kind == "cpu" and openvino_is_quicker() else "torch"
+    require_torch(f"the engine {name} for a bundle without compressed networks")
     if name == "torch":
         from oarseg.inference.engines.torch_engine import TorchEngine
 
@@ -50,8 +60,19 @@ def make_engine(choice: str, device: torch.device | str) -> Engine:
     return OpenVinoEngine(precision or None)
 
 
+def openvino_is_quicker() -> bool:
+    """Whether "auto" takes OpenVINO on this machine's CPU: it is quicker, or the only engine that is installed."""
+    return installed() and (openvino_gains() or find_spec("torch") is None)
+
+
+def require_torch(what: str) -> None:
+    """Raise ConfigError with the pip command if PyTorch, which ``what`` needs, is not installed."""
+    if find_spec("torch") is None:
+        raise ConfigError(f"{what} needs PyTorch; install it: {INSTALL_TORCH}")
+
+
 def check_engine(choice: str) -> tuple[str, str]:
-    """Engine and precision ("" for the quickest) of ``choice``; for callers that have long work to do before.
+    """Return engine and precision ("" for the quickest) of ``choice``; for callers with long work before it.
 
     Raises ConfigError for what does not exist and for OpenVINO where it is not installed.
     """
@@ -73,7 +94,46 @@ def ready_net(engine: Engine, network: TwoStageNet) -> TwoStageNet:
 
 
 def advice(choice: str, device: torch.device | str) -> str | None:
-    """A line for users whom "auto" gave PyTorch although OpenVINO would be quicker; None for all others."""
+    """Return a hint for users whom "auto" gave PyTorch although OpenVINO would be quicker; None for all others."""
     if choice == "auto" and str(device).partition(":")[0] == "cpu" and openvino_gains() and not installed():
         return f"this processor is quicker with OpenVINO: {INSTALL}"
     return None
+
+
+def check_device(name: str) -> None:
+    """Refuse a device that is not there before long work; "auto" is always there. Raises ConfigError."""
+    if name != "auto":
+        chosen_device(name)
+
+
+def chosen_device(name: str) -> str:
+    """Return "cpu", "cuda" or "cuda:N" for ``name``: one of them, or "auto" (CUDA where there is one).
+
+    Raises ConfigError for another name or a device that is not there.
+    """
+    if name == "cpu" or (name == "auto" and (find_spec("torch") is None or not may_have_gpu())):
+        return "cpu"
+    if name != "auto" and not re.fullmatch(r"cuda(:\d{1,3})?", name):
+        raise ConfigError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
+    require_torch(f"device {name!r}")
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(name.partition(":")[2] or 0) >= count:
+        raise ConfigError(f"device {name!r} is not there; this machine has {count} CUDA devices")
+    return name
+
+
+def may_have_gpu() -> bool:
+    """Whether a driver is installed by which PyTorch could find a GPU."""
+    return ROCM.exists() or any(map(_loads, DRIVERS.get(sys.platform, ())))
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from oarseg.errors import WeightsError
-from oarseg.inference.engines.openvino_import import import_openvino
+from oarseg.inference.engines.openvino_core import import_openvino
 
 State = Mapping[str, np.ndarray]
 Ranges = Mapping[str, tuple[float, float]]

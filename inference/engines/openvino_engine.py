@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from oarseg.errors import ConfigError
-from oarseg.inference.engines.fingerprint import fingerprint
-from oarseg.inference.engines.fold import folded
 from oarseg.inference.engines.graph import build
-from oarseg.inference.engines.openvino_core import CompiledNetwork, OpenVinoCore
-from oarseg.inference.engines.openvino_import import import_openvino
+from oarseg.inference.engines.openvino_core import CompiledNetwork, OpenVinoCore, import_openvino
+from oarseg.inference.engines.torch_engine import folded
 from oarseg.networks import UNet3d
 from oarseg.networks.factor import network_factor
 
@@ -80,3 +80,13 @@ def traced(network: nn.Module) -> Any:
         reason = " ".join(str(error).split())[:160]
         raise ConfigError(f"OpenVINO cannot convert the network ({reason}); use --engine torch") from error
     return model
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Hex SHA-256 of all parameters and buffers by name, those that no weight file holds (mean, std) included."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(chain(network.named_parameters(), network.named_buffers())):
+        values = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {values.dtype} {tuple(values.shape)}\n".encode())
+        digest.update(values.numpy().tobytes())
+    return digest.hexdigest()

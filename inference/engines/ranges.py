@@ -6,10 +6,7 @@ image. Each row belongs to one weight file, and the whole to one ``model.pt``.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from oarseg.checksum import sha256
 from oarseg.errors import WeightsError
+from oarseg.files import write_json
 from oarseg.inference.engines.graph import last, names
 
 FILE = "ranges.json"
@@ -52,9 +51,9 @@ class Row:
         return json.dumps([self.sha256, self.mean, self.std, sorted(self.ranges.items())])
 
     def check(self) -> None:
-        """Raise WeightsError where the weight file is missing, or not the one that was calibrated."""
+        """Raise WeightsError if the weight file is missing, or not the one that was calibrated."""
         try:
-            found = file_sha256(self.path)
+            found = sha256(self.path)
         except OSError as error:
             raise WeightsError(f"{self.path} cannot be read ({error.strerror}); install the bundle again") from error
         if found != self.sha256:
@@ -77,21 +76,15 @@ class Table:
     model_sha256: str
     rows: dict[str, Row]
 
-    def row(self, name: str, mean: float, std: float) -> Row:
-        """The row of the network ``name``. Raises WeightsError where there is none, or its statistics are others."""
-        row = self.rows.get(name)
-        if row is None:
+    def row(self, name: str) -> Row:
+        """Return the row of the network ``name``. Raises WeightsError if there is none."""
+        if name not in self.rows:
             raise WeightsError(f"{self.path} has no network {name}; calibrate again")
-        if not (math.isclose(row.mean, mean, rel_tol=1e-6) and math.isclose(row.std, std, rel_tol=1e-6)):
-            raise WeightsError(
-                f"{self.path} has {name} with mean {row.mean:g} and std {row.std:g}, the site table {mean:g} and "
-                f"{std:g}; calibrate again"
-            )
-        return row
+        return self.rows[name]
 
 
 def read_table(folder: str | Path) -> Table | None:
-    """The table in ``folder``; None where there is none. Raises WeightsError where it is malformed."""
+    """Return the table in ``folder``; None if there is none. Raises WeightsError if it is malformed."""
     path = Path(folder) / FILE
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -127,13 +120,4 @@ def write_table(path: Path, model_sha256: str, rows: Mapping[str, Row], made: Ma
         name: {"sha256": row.sha256, "mean": row.mean, "std": row.std, "ranges": row.ranges}
         for name, row in rows.items()
     }
-    partial = path.with_name(f".partial-{path.name}")
-    content = {"schema": SCHEMA, "model_sha256": model_sha256, **made, "networks": networks}
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
-
-
-def file_sha256(path: Path) -> str:
-    """Hex SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    write_json(path, {"schema": SCHEMA, "model_sha256": model_sha256, **made, "networks": networks})

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from oarseg.cpu import has_int8, openvino_gains, threads
+from oarseg.cpu import has_int8, threads
 from oarseg.errors import WeightsError
-from oarseg.inference.engines.choose import check_engine
+from oarseg.inference.engines.choose import check_engine, openvino_is_quicker
 from oarseg.inference.engines.graph import build
-from oarseg.inference.engines.openvino_core import CompiledNetwork, OpenVinoCore
-from oarseg.inference.engines.openvino_import import installed
+from oarseg.inference.engines.openvino_core import CompiledNetwork, OpenVinoCore, installed
 from oarseg.inference.engines.ranges import Table, read_table
 from oarseg.sites import Site
 
@@ -67,11 +66,10 @@ class StoredNetworks(Mapping[str, CompiledNetwork]):
     def _network(self, name: str) -> CompiledNetwork:
         if name not in iter(self):
             raise KeyError(name)
-        part: Any = self.site.localizer if name == LOCALIZER else self.site.organ(name)
-        row = self.table.row(name, part.mean, part.std)
+        row = self.table.row(name)
         row.check()
         ranges = row.ranges if self.precision == "int8" else None
-        size = None if name == LOCALIZER else [n + -n % row.factor for n in part.grid]
+        size = None if name == LOCALIZER else [n + -n % row.factor for n in self.site.organ(name).grid]
 
         classes = 1 + len(self.site.organs) if name == LOCALIZER else 2
 
@@ -99,7 +97,7 @@ def stored_networks(choice: str, bundle_root: str | Path, weights_sha256: str, s
     networks is damaged, or int8 was asked for and there is none.
     """
     name, precision = check_engine(choice)
-    if name == "torch" or not installed() or (name == "auto" and not openvino_gains()):
+    if name == "torch" or not installed() or (name == "auto" and not openvino_is_quicker()):
         return None
     folder = Path(bundle_root) / FOLDER
     table = read_table(folder)

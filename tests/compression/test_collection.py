@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from oarseg.bundles.render import sync
+from oarseg.checksum import sha256 as file_sha256
 from oarseg.compression import collection
 from oarseg.compression.calibrate import refuse_stale, statistics
 from oarseg.compression.collection import levels_of, main, pack, write_collection
@@ -17,7 +18,7 @@ from oarseg.errors import ConfigError
 from oarseg.inference.engines.graph import names
 from oarseg.inference.engines.packed.reading import read_arrays
 from oarseg.inference.engines.ranges import FILE as RANGES
-from oarseg.inference.engines.ranges import Row, file_sha256, read_table, write_table
+from oarseg.inference.engines.ranges import Row, read_table, write_table
 from oarseg.networks import TwoStageNet, UNet3d
 from oarseg.sites import load_site
 from oarseg.training.weights import save_weights

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 from oarseg.errors import ConfigError
-from oarseg.inference.engines import device
-from oarseg.inference.engines.device import chosen_device, may_have_gpu
+from oarseg.inference.engines import choose as device
+from oarseg.inference.engines.choose import chosen_device, may_have_gpu
 
 
 def test_without_a_driver_nothing_is_imported() -> None:
     code = (
-        "import sys; from oarseg.inference import device; device.may_have_gpu = lambda: False; "
+        "import sys; from oarseg.inference.engines import choose as device; device.may_have_gpu = lambda: False; "
         "sys.exit(device.chosen_device('auto') != 'cpu' or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -14,7 +14,7 @@ import torch
 from oarseg import cpu
 from oarseg.errors import ConfigError
 from oarseg.inference import Pipeline
-from oarseg.inference.engines import TorchEngine, advice, check_engine, choose, make_engine, openvino_import
+from oarseg.inference.engines import TorchEngine, advice, check_engine, choose, make_engine, openvino_core
 
 
 @pytest.fixture
@@ -94,21 +94,21 @@ def test_a_folder_left_behind_is_no_openvino(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.setattr(sys, "meta_path", [PathFinder])
     monkeypatch.delitem(sys.modules, "openvino", raising=False)
-    assert not openvino_import.installed()
+    assert not openvino_core.installed()
     (tmp_path / "openvino").mkdir()
     invalidate_caches()
-    assert not openvino_import.installed()
+    assert not openvino_core.installed()
     (tmp_path / "openvino" / "__init__.py").touch()
     invalidate_caches()
-    assert openvino_import.installed()
+    assert openvino_core.installed()
 
 
 def test_openvino_that_cannot_be_looked_for_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(name: str) -> None:
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(openvino_import, "find_spec", fails)
-    assert not openvino_import.installed()
+    monkeypatch.setattr(openvino_core, "find_spec", fails)
+    assert not openvino_core.installed()
 
 
 def test_choosing_imports_neither_pytorch_nor_openvino() -> None:

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from oarseg.errors import WeightsError
-from oarseg.inference.engines import graph, openvino_import
+from oarseg.inference.engines import graph, openvino_core
 from oarseg.networks import UNet3d
 
-if not openvino_import.installed():
+if not openvino_core.installed():
     pytest.skip("openvino is not installed", allow_module_level=True)
 # Not imported directly, which would switch its telemetry on.
-openvino = openvino_import.import_openvino()
+openvino = openvino_core.import_openvino()
 
 # As channel pruning leaves them: no two alike.
 WIDTHS = {"encoder": [[5, 7], [9, 10], [13, 12]], "up": [8, 6], "decoder": [[9, 7], [5, 4]]}

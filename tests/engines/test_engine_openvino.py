@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from experiments.peers.anatomynet import AnatomyNet
 from oarseg.errors import ConfigError
 from oarseg.inference import AutocastInferer, WindowInferer
-from oarseg.inference.engines import TorchEngine, openvino_import
+from oarseg.inference.engines import TorchEngine, openvino_core
 from oarseg.inference.engines.cache import BlobCache
 from oarseg.networks import UNet3d
 
-if not openvino_import.installed():
+if not openvino_core.installed():
     pytest.skip("openvino is not installed", allow_module_level=True)
 from oarseg.inference.engines import openvino_core, openvino_engine  # noqa: E402
 from oarseg.inference.engines.openvino_core import OpenVinoCore  # noqa: E402
@@ -149,7 +149,7 @@ def test_the_second_time_nothing_is_converted(trained, two_organs, core, monkeyp
 def test_other_weights_statistics_and_precisions_are_other_entries(trained, two_organs, core) -> None:
     image = two_organs(1)[0]
     twin = copy.deepcopy(trained)
-    twin.mean += 0.1
+    twin.mean.add_(0.1)
     answers = [OpenVinoEngine("fp32", core).ready(n, "localizer")(image) for n in (trained, twin)]
     assert len(list(core.cache.folder.iterdir())) == 2
     with torch.no_grad():
@@ -172,7 +172,7 @@ def test_a_cache_entry_that_is_no_network_is_made_anew(content: bytes, trained, 
 
 def test_openvino_reports_nothing_to_anyone(tmp_path: Path) -> None:
     code = (
-        "import sys; from oarseg.inference.engines.openvino_import import import_openvino; import_openvino();"
+        "import sys; from oarseg.inference.engines.openvino_core import import_openvino; import_openvino();"
         "print(sys.modules['openvino_telemetry'], 'openvino.tools.ovc.telemetry_stub' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)

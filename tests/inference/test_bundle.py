@@ -1,4 +1,4 @@
-"""Contours are what the bundle's config says: quickly where it says what all do, through MONAI where it does not."""
+"""One method: what oarseg computes is what the bundle's config says by MONAI, or the bundle is refused by name."""
 
 from __future__ import annotations
 
@@ -9,16 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from monai.bundle import ConfigParser
+from monai.transforms import Compose
 
+from oarseg.bundles import FOLDER
 from oarseg.bundles.render import sync
 from oarseg.errors import ConfigError, WeightsError
+from oarseg.geometry.volume import on_axes_of
 from oarseg.inference import Pipeline
-from oarseg.inference.bundle import CONFIG, METADATA, read_bundle
-from oarseg.inference.configured import Configured
+from oarseg.inference.bundle import CONFIG, METADATA, other_method, read_bundle
 from oarseg.inference.modules import array_networks, load_modules
 from oarseg.networks import TwoStageNet
 from oarseg.sites import load_site
-from oarseg.training.weights import FILE, save_weights
+from oarseg.training.weights import FILE, load_weights, save_weights
 
 SITE = load_site()
 NAME = "hn_ct_two_stage"
@@ -68,82 +71,127 @@ def parts(network: TwoStageNet) -> dict:
     return array_networks(network.localizer, dict(network.organs.items()), "cpu")
 
 
+def by_monai(folder: Path) -> ConfigParser:
+    """The bundle's config, as ``monai.bundle run`` takes it."""
+    parser = ConfigParser()
+    parser.read_config(str(folder / CONFIG))
+    parser.read_meta(str(folder / METADATA))
+    parser["bundle_root"], parser["device"] = str(folder), "cpu"
+    return parser
+
+
 @pytest.mark.parametrize("direction", [(-1, -1, 1), (1, 1, 1)])
-def test_the_quick_path_is_the_configs_path(direction: tuple, bundle, phantom) -> None:
+def test_contours_are_those_of_the_config(direction: tuple, bundle, phantom) -> None:
     """The same labels voxel by voxel, the same boxes, as by MONAI's transforms and the bundle's inferer."""
     folder = bundle()
     pipeline = Pipeline(folder, "cpu", engine=None)
-    assert pipeline.bundle.stock_steps and pipeline.bundle.stock_network
     network = knowing(phantom)
     pipeline.networks = parts(network)
     image, truth = phantom.tensors((64, 66, 56), phantom.centred_affine(np.diag(direction) * 3.0, (64, 66, 56)))
     found = pipeline.segment(image)
-    label, result, _ = pipeline.configured.segment(image.numpy()[0], np.asarray(image.affine), network)
-    np.testing.assert_array_equal(found.label, label)
-    assert set(np.unique(label)) == set(range(9)) and list(result.boxes) == list(found.boxes)
+    parser = by_monai(folder)
+    prepared = Compose(parser.get_parsed_content("preprocessing").transforms[2:])({"image": image.clone()})["image"]
+    result = parser.get_parsed_content("inferer").segment(prepared[None], network)
+    np.testing.assert_array_equal(found.label, on_axes_of(image.affine, result.label, prepared.affine))
+    assert set(np.unique(found.label)) == set(range(9)) and list(result.boxes) == list(found.boxes)
     assert phantom.dice(pipeline.stage_one(image) > 0, truth.numpy()[0] > 0) > 0.9
 
 
 def test_networks_are_those_of_the_config(bundle) -> None:
     folder = bundle()
-    quick, slow = load_modules(read_bundle(folder), "cpu"), Configured(read_bundle(folder), "cpu").network
+    ours, theirs = load_modules(read_bundle(folder), "cpu"), by_monai(folder).get_parsed_content("network").eval()
+    load_weights(theirs, folder / FILE)
     image = torch.rand(1, 1, 16, 16, 16)
     with torch.no_grad():
         for organ in (None, "brainstem", "parotid_right"):
-            torch.testing.assert_close(quick(image, organ), slow(image, organ))
+            torch.testing.assert_close(ours(image, organ), theirs(image, organ))
 
 
-def scale_less(config: dict) -> None:
-    config["preprocessing"]["transforms"][4]["a_max"] = 3000
+def transform(number: int, **options: object) -> Callable[[dict], object]:
+    return lambda config: config["preprocessing"]["transforms"][number].update(options)
+
+
+def own_preprocessing(config: dict) -> None:
+    config["mine"] = {"_target_": "Compose", "transforms": [*config["preprocessing"]["transforms"][:4]]}
+    config["dataset"]["transform"] = "@mine"
+
+
+def keep_largest(config: dict) -> None:
+    config["postprocessing"]["transforms"].insert(0, {"_target_": "KeepLargestConnectedComponentd", "keys": "pred"})
+
+
+@pytest.mark.parametrize(
+    ("change", "section"),
+    [
+        (transform(4, a_max=3000), "preprocessing .ScaleIntensityRanged: a_max is 3000, not 600"),
+        (transform(4, clip=False), "preprocessing .ScaleIntensityRanged: clip is False, not True"),
+        (transform(3, axcodes="RAS"), "preprocessing .Orientationd: axcodes is 'RAS', not 'SPL'"),
+        (transform(3, _target_="mine.Orientationd"), "preprocessing .mine.Orientationd, ScaleIntensityRanged instead"),
+        (transform(3, _disabled_=True), "preprocessing .ScaleIntensityRanged instead of Orientationd"),
+        (own_preprocessing, "preprocessing .Orientationd instead of"),
+        (lambda c: c["preprocessing"]["transforms"].insert(0, {"_target_": "RandFlipd"}), "preprocessing .RandFlipd"),
+        (lambda c: c.update(preprocessing="$build()"), "preprocessing .*build"),
+        (keep_largest, "postprocessing .KeepLargestConnectedComponentd, Invertd instead of Invertd"),
+        (lambda c: c.update(organs=["mandible"]), "inferer .TwoStageInferer: organs is .'mandible'., not None"),
+        (lambda c: c["inferer"].update(organs=["mandible"]), "inferer .TwoStageInferer: organs"),
+        (lambda c: c.update(inferer={"_target_": "SimpleInferer"}), "no TwoStageInferer .* SimpleInferer"),
+        (lambda c: c["network_def"].update(_target_="mine.Net"), "network .mine.Net instead of TwoStageNet.for_site"),
+        (lambda c: c.update(network="$compiled(@network_def)"), "network .*compiled"),
+        (lambda c: c.update(site="$oarseg.sites.load_site('thorax')"), "site .*thorax"),
+        (lambda c: c.update(ckpt_path="elsewhere/other.pt"), "ckpt_path .elsewhere/other.pt"),
+        (lambda c: c.update(network="@a", a="@b", b="@a"), "network .@"),
+        (lambda c: c.update(evaluator="@none"), None),
+        (lambda c: c.update(inferer="@x#9#y", x=[1]), "no TwoStageInferer"),
+    ],
+)
+def test_a_bundle_with_a_method_of_its_own_is_refused_by_name(change, section: str | None, bundle) -> None:
+    """Contours that ignore a changed config in silence would be wrong."""
+    folder = bundle(change)
+    if section is None:
+        Pipeline(folder, "cpu", engine=None)
+        return
+    with pytest.raises(ConfigError, match=section) as raised:
+        Pipeline(folder, "cpu", engine=None)
+    assert str(folder) in str(raised.value) and "python -m monai.bundle run --bundle_root" in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def renamed(config: dict) -> None:
+    config["steps"] = config.pop("preprocessing")["transforms"]
+    config["dataset"]["transform"] = {"_target_": "Compose", "transforms": "@steps"}
+    config["steps"][3]["_target_"] = "monai.transforms.OrientationD"
+    config["steps"][4] |= {"keys": ["image"], "a_min": -1000.0, "b_max": 1.0}
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda config: config.update(organs=["mandible"]),
-        lambda config: config["inferer"].update(organs=["mandible"]),
+        lambda c: c.update(output_dir="elsewhere", dataset_dir="there"),
+        lambda c: c.update(imports=["$import oarseg", "$import json"], something={"else": 1}),
+        lambda c: c.update(handlers=[]),
+        lambda c: c.update(network="$@network_def.to(@device)"),
+        lambda c: c.update(network="@network_def"),
+        lambda c: c.update(postprocessing={}),
+        lambda c: c["preprocessing"]["transforms"].pop(2),
+        lambda c: c["preprocessing"]["transforms"][0].update(_target_="LoadImaged"),
+        lambda c: c["postprocessing"]["transforms"].pop(1),
+        lambda c: c["dataloader"].update(num_workers=4),
+        transform(3, labels=[["L", "R"]]),
+        renamed,
     ],
 )
-def test_a_config_with_its_own_steps_is_followed(change, bundle, phantom) -> None:
-    pipeline = Pipeline(bundle(change), "cpu", engine=None)
-    assert not pipeline.bundle.stock_steps
-    pipeline._ready = knowing(phantom)
-    image, _ = phantom.tensors((64, 66, 56), phantom.lps_affine((3.0, 3.0, 3.0), (64, 66, 56)))
-    assert set(np.unique(pipeline.segment(image).label)) == {0, SITE.values["mandible"]}
+def test_what_does_not_change_contours_does_not_matter(change, bundle) -> None:
+    assert set(Pipeline(bundle(change), "cpu", engine=None).networks) == {"localizer", *SITE.values}
 
 
-def test_own_preprocessing_is_followed(bundle, phantom) -> None:
-    """Scaled in another way, the stand-ins, which know organs by their intensity, see something else."""
-    image, _ = phantom.tensors((64, 66, 56), phantom.lps_affine((3.0, 3.0, 3.0), (64, 66, 56)))
-    pipeline = Pipeline(bundle(scale_less), "cpu", engine="torch")
-    assert not pipeline.bundle.stock_steps
-    pipeline._ready = knowing(phantom)
-    assert "mandible" in pipeline.segment(image).missing
-
-
-def test_an_own_network_is_built_by_the_config(bundle) -> None:
-    folder = bundle(lambda config: config.update(network="$@network_def.to(@device)"))
-    read = read_bundle(folder)
-    assert read.stock_steps and not read.stock_network
-    assert set(Pipeline(folder, "cpu").networks) == {"localizer", *SITE.values}
-
-
-def test_what_is_about_files_changes_nothing(bundle) -> None:
-    read = read_bundle(bundle(lambda config: config.update(output_dir="elsewhere", postprocessing={})))
-    assert read.stock_steps and read.stock_network
-
-
-def test_the_shipped_bundle_needs_no_config_parser() -> None:
-    from oarseg.bundles import FOLDER
-
-    if not (FOLDER / NAME / FILE).is_file():
-        pytest.skip("hn_ct_two_stage has no weights yet")
-    assert read_bundle().stock_steps
+def test_the_template_states_the_method() -> None:
+    template = FOLDER / "templates" / "two_stage" / "inference.json"
+    assert other_method(json.loads(template.read_text())) is None
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '"text"', "[" * 100_000])
 @pytest.mark.parametrize("file", [CONFIG, METADATA])
-def test_damaged_json_is_told(file: str, content: str, bundle) -> None:
+def test_damaged_json_is_refused_by_name(file: str, content: str, bundle) -> None:
     folder = bundle()
     (folder / file).write_text(content)
     with pytest.raises(ConfigError, match=f"not a whole bundle: {Path(file).name}"):
@@ -160,11 +208,3 @@ def test_no_bundle_no_weights_other_weights(bundle, tmp_path: Path) -> None:
     (folder / FILE).unlink()
     with pytest.raises(WeightsError, match="weights missing"):
         read_bundle(folder)
-
-
-def test_a_config_that_is_no_two_stage_bundle(bundle) -> None:
-    def single(config: dict) -> None:
-        config["inferer"] = {"_target_": "SimpleInferer"}
-
-    with pytest.raises(ConfigError, match="is no two-stage bundle"):
-        Pipeline(bundle(single), "cpu")

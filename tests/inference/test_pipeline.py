@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from oarseg.bundles import FOLDER
+from oarseg.checksum import part_files
 from oarseg.errors import ConfigError, WeightsError
 from oarseg.inference import Pipeline
 from oarseg.inference.report.measure import measure
@@ -56,10 +57,12 @@ def test_missing_weights(tmp_path: Path) -> None:
         Pipeline(str(tmp_path / "hn_ct_two_stage"), "cpu")
 
 
-def test_a_damaged_compressed_localizer_is_told_of_at_once(tmp_path: Path) -> None:
+def test_a_damaged_compressed_localizer_is_refused_at_once(tmp_path: Path) -> None:
     """Not when a CT has been read."""
     pytest.importorskip("openvino", reason="openvino is not installed")
     root = shutil.copytree(FOLDER / "hn_ct_two_stage", tmp_path / "bundle")
+    for part in part_files(FOLDER / "hn_ct_two_stage").values():
+        (tmp_path / part.parents[1].name).symlink_to(part.parents[1])
     path = root / "models" / "compressed" / "localizer.packed"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(WeightsError, match=r"localizer\.packed"):
