@@ -22,10 +22,9 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from cluster_trial_machines import Machine, machines, wait_for
-from cohort_rate import copies
-
 import oarseg._version
+from experiments.benchmarks.cluster_trial_machines import Machine, machines, wait_for
+from experiments.benchmarks.cohort_rate import copies
 from oarseg.cohort.journal import DONE, JOURNAL, OWN_FILES
 
 PORT = 6379

@@ -1,6 +1,6 @@
-"""Feeds damaged and hostile files to the readers, for as long as you like, and keeps what fails.
+"""Feed damaged and hostile files to the readers, for as long as you like, and keep the files that fail.
 
-    python -m experiments.benchmarks.fuzz [--target NAME,NAME] [--seconds 600] [--seed 1] [--failures FOLDER] [--store [FILE]]
+    python -m experiments.benchmarks.fuzz [--target NAME,NAME] [--seconds 600] [--seed 1] [--store [FILE]]
     python -m experiments.benchmarks.fuzz --inputs 50
 
 The property: a reader gives a result or raises one OarsegError, within 20 s and 3 GiB, and writes to its output folder
@@ -24,10 +24,12 @@ import traceback
 import warnings
 from pathlib import Path
 
-from fuzz_targets import TARGETS, Target
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import seed as seeded
-from made import made
+
+from experiments.benchmarks.fuzz_targets import TARGETS, Target
+from experiments.benchmarks.made import made
+from oarseg.files import write_json
 
 RESULTS = Path(__file__).parent / "results" / "fuzz.json"
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +57,7 @@ class Run:
 
     def go(self, work: Path) -> None:
         """Rounds of ``ROUND`` examples, each with a seed of its own; one round where the inputs are counted."""
-        number, told = self.seed, time.monotonic()
+        number, last_report = self.seed, time.monotonic()
         while time.monotonic() - self.began < self.seconds:
             number += 1
             try:
@@ -64,12 +66,12 @@ class Run:
                 if isinstance(error, (KeyboardInterrupt, SystemExit)):
                     raise
                 self._keep(error, number, work)
-            if time.monotonic() - told > 30:
-                told = time.monotonic()
-                self._tell()
+            if time.monotonic() - last_report > 30:
+                last_report = time.monotonic()
+                self._report()
             if self.inputs is not None:
                 break
-        self._tell()
+        self._report()
 
     def _round(self, number: int, work: Path) -> None:
         def one(drawn: object) -> None:
@@ -104,13 +106,15 @@ class Run:
         (kept / "traceback.txt").write_text(f"seed {number}\n" + "".join(traceback.format_exception(error)))
         print(f"{self.target.name}: {place}: {self.findings[place]} -> {kept}", file=sys.stderr, flush=True)
 
-    def _tell(self) -> None:
+    def _report(self) -> None:
+        """Print the counts so far."""
         done, spent = sum(self.outcomes.values()), time.monotonic() - self.began
         kinds = ", ".join(f"{kind} {count}" for kind, count in self.outcomes.most_common())
         text = f"{self.target.name}: {spent:.0f} s, {done} files ({kinds}), {len(self.findings)} findings"
         print(text, file=sys.stderr, flush=True)
 
-    def told(self) -> dict:
+    def record(self) -> dict:
+        """Return the run as it is stored."""
         return {
             "about": self.target.about, "made": made(("oarseg", "hypothesis", "pydicom", "numpy")), "seed": self.seed,
             "seconds": round(time.monotonic() - self.began), "inputs": sum(self.outcomes.values()),
@@ -123,10 +127,7 @@ def store(path: Path, found: dict[str, dict]) -> None:
     content = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {"targets": {}, "mended": []}
     both = content["targets"] | found
     content["targets"] = {name: both[name] for name in TARGETS if name in both}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_json(path, content)
 
 
 def main() -> int:
@@ -140,18 +141,18 @@ def main() -> int:
         "--store", type=Path, nargs="?", const=RESULTS, metavar="FILE", help=f"note the outcome (in {RESULTS})"
     )
     args = parser.parse_args()
-    wanted = args.target.split(",") if args.target else list(TARGETS)
-    if unknown := set(wanted) - set(TARGETS):
+    chosen = args.target.split(",") if args.target else list(TARGETS)
+    if unknown := set(chosen) - set(TARGETS):
         parser.error(f"no such target: {', '.join(sorted(unknown))}; known: {', '.join(TARGETS)}")
     bad = 0
     shared = Path("/dev/shm")
     with tempfile.TemporaryDirectory(prefix="oarseg-fuzz-", dir=shared if shared.is_dir() else None) as folder:
-        for name in wanted:
+        for name in chosen:
             run = Run(TARGETS[name], args.seconds, args.seed, args.failures, args.inputs)
             run.go(Path(folder) / "work")
             bad += len(run.findings)
             if args.store:
-                store(args.store, {name: run.told()})
+                store(args.store, {name: run.record()})
     return 1 if bad else 0
 
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import pydicom
-from fuzz_bytes import MOST, PLACES, byte_changes, changed
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 from pydicom.filewriter import write_dataset
+
+from experiments.benchmarks.fuzz_bytes import MOST, PLACES, byte_changes, changed
 
 LONG = ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV")
 VRS = ("AE", "AS", "AT", "CS", "DA", "DS", "DT", "FD", "FL", "IS", "LO", "LT", "OB", "OW", "PN", "SH", "SL", "SQ",

@@ -6,9 +6,9 @@ import contextlib
 import json
 import zlib
 
-from fuzz_bytes import byte_changes, changed, changed_json, json_changes, text_of
 from hypothesis import strategies as st
 
+from experiments.benchmarks.fuzz_bytes import byte_changes, changed, changed_json, json_changes, text_of
 from oarseg.inference.engines.packed.codec import decompressed
 from oarseg.inference.engines.packed.layout import DIGEST, MAGIC, PREFIX, VERSION, checksum, fingerprint
 

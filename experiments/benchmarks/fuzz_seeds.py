@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from fuzz_dicom import Seed
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.encaps import encapsulate_extended, generate_frames
 from pydicom.uid import (
@@ -20,6 +19,8 @@ from pydicom.uid import (
     JPEGLSLossless,
     RLELossless,
 )
+
+from experiments.benchmarks.fuzz_dicom import Seed
 
 # JPEG 2000 is not written smaller than this here.
 SLICES, SIZE = 4, 32
@@ -166,7 +167,7 @@ def site_seed() -> dict:
 @functools.cache
 def whole_slices() -> list[list[bytes]]:
     """For each slice, the files of its first two encodings, unchanged."""
-    from fuzz_dicom import file_of
+    from experiments.benchmarks.fuzz_dicom import file_of
 
     return [[file_of(seed) for seed in of_slice[:2]] for of_slice in ct_seeds()]
 

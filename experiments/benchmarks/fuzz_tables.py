@@ -6,11 +6,11 @@ import csv
 import io
 from pathlib import Path
 
-import fuzz_seeds as seeds
-from fuzz_bytes import PLACES, byte_changes, changed, odd_text
 from hypothesis import strategies as st
 
 import oarseg.node.config as node
+from experiments.benchmarks import fuzz_seeds as seeds
+from experiments.benchmarks.fuzz_bytes import PLACES, byte_changes, changed, odd_text
 from experiments.localization.store import BOXES, SHIFTS
 
 line_changes = st.lists(

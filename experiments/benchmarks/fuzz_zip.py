@@ -9,9 +9,9 @@ import stat
 import zipfile
 from pathlib import Path
 
-from fuzz_bytes import byte_changes, changed, odd_text
 from hypothesis import strategies as st
 
+from experiments.benchmarks.fuzz_bytes import byte_changes, changed, odd_text
 from oarseg.bundles.unpack import REQUIRED, unpack
 from oarseg.checksum import FILE, sha256
 

@@ -25,9 +25,19 @@ from pathlib import Path
 
 import numpy as np
 import pydicom
-from geometry_series import AIR, FLIP, POSITIONS, Series, all_series, lattice, rotation, sampled, write
 from scipy import ndimage
 
+from experiments.benchmarks.geometry_series import (
+    AIR,
+    FLIP,
+    POSITIONS,
+    Series,
+    all_series,
+    lattice,
+    rotation,
+    sampled,
+    write,
+)
 from oarseg import Pipeline, segment
 from oarseg.demo.planning_ct import FOLDER
 from oarseg.dicom import CtVolume, Roi, read_ct, write_rtstruct

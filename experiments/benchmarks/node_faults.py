@@ -5,8 +5,8 @@
 
 Each trial runs the real command with the real networks (one organ) on a new copy of the embedded CT, with new UIDs, and
 an archive to send to; the node is killed with SIGKILL where a row says so. Lost: slices that were acknowledged but that
-no delivered RTSTRUCT refers to. Repeated: RTSTRUCTs of the same slices under another SOPInstanceUID. Rows that were not
-asked for stay in the file as they are. Needs pip install 'oarseg[node]'; a row that cannot be tried here is left out,
+no delivered RTSTRUCT refers to. Repeated: RTSTRUCTs of the same slices under another SOPInstanceUID. Rows that were
+not chosen stay in the file as they are. Needs pip install 'oarseg[node]'; a row that cannot be tried here is left out,
 with the reason on stderr. The row hour_down takes an hour.
 """
 
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import sys
 import time
@@ -23,10 +22,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import node_machine
-import node_peers
-from made import made
-from node_bench import Bench, running
+from experiments.benchmarks import node_machine, node_peers
+from experiments.benchmarks.made import made
+from experiments.benchmarks.node_bench import Bench, running
+from oarseg.files import write_json
 
 ROWS = (*node_machine.ROWS, *node_peers.ROWS)
 RESULTS = Path(__file__).parent / "results" / "node_faults.json"
@@ -57,10 +56,7 @@ def store(path: Path, rows: dict[str, dict]) -> None:
     earlier = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else {}
     both = earlier | rows
     ordered = {row.__name__: both[row.__name__] for row in ROWS if row.__name__ in both}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps({"rows": ordered}, indent=1) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    write_json(path, {"rows": ordered})
 
 
 def run(row: Callable[[Bench], None], args: argparse.Namespace) -> dict | None:
@@ -86,11 +82,11 @@ def main() -> int:
     args = parser.parse_args()
     random.seed(args.seed)
     known = [row.__name__ for row in ROWS]
-    wanted = args.only.split(",") if args.only else known
-    if unknown := {*wanted, *filter(None, args.skip.split(","))} - set(known):
+    chosen = args.only.split(",") if args.only else known
+    if unknown := {*chosen, *filter(None, args.skip.split(","))} - set(known):
         parser.error(f"no such fault: {', '.join(sorted(unknown))}; known: {', '.join(known)}")
     bad = 0
-    for row in (r for r in ROWS if r.__name__ in wanted and r.__name__ not in args.skip.split(",")):
+    for row in (r for r in ROWS if r.__name__ in chosen and r.__name__ not in args.skip.split(",")):
         found = run(row, args)
         if found is None:
             continue

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from node_bench import Bench, new_ct, references, wait_for
+from experiments.benchmarks.node_bench import Bench, new_ct, references, wait_for
 
 
 class NotHere(Exception):

@@ -15,10 +15,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from node_bench import Bench, new_ct, wait_for
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, JPEG2000Lossless, MRImageStorage
 from pynetdicom.sop_class import CTImageStorage
+
+from experiments.benchmarks.node_bench import Bench, new_ct, wait_for
 
 
 def many(bench: Bench) -> None:

@@ -48,7 +48,7 @@ TRIED = (
     ("no room at each step; a series at which the node ends again and again; retention", "tests/node/test_node.py"),
     ("`oarseg batch` killed in the middle and started again, a record cut within a line, a worker that dies",
      "tests/cohort/test_batch.py"),
-    ("the readers on damaged and hostile files, the same few each time", "tests/fuzz/test_fuzz.py"),
+    ("the readers on damaged and hostile files, the same few each time", "experiments/tests/fuzz/test_fuzz.py"),
 )  # fmt: skip
 
 FUZZ = """## Damaged and hostile files

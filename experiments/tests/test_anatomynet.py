@@ -89,11 +89,13 @@ def test_gates_scale_channels_by_what_the_whole_volume_holds() -> None:
     assert not list(SEResidualBlock(4, 4, reduction=None).gate.parameters())
 
 
-def test_statistics_normalise_but_are_not_weights() -> None:
+def test_statistics_normalise_and_travel_with_the_weights() -> None:
     network = AnatomyNet(mean=0.25, std=0.5).eval()
-    assert not [key for key in network.state_dict() if key.startswith("standardize")]
-    plain = AnatomyNet().eval()
-    plain.load_state_dict(network.state_dict())
+    other, plain = AnatomyNet().eval(), AnatomyNet().eval()
+    other.load_state_dict(network.state_dict())
+    assert (float(other.standardize.mean), float(other.standardize.std)) == (0.25, 0.5)
+    # Weights of oarseg 0.1 have none: the network keeps its own.
+    plain.load_state_dict({k: v for k, v in network.state_dict().items() if not k.startswith("standardize.")})
     image = torch.rand(1, 1, 4, 4, 4)
     with torch.no_grad():
         torch.testing.assert_close(network(image), plain((image - 0.25) / 0.5))
@@ -102,7 +104,7 @@ def test_statistics_normalise_but_are_not_weights() -> None:
 def test_standardize_chains() -> None:
     chain = torch.nn.Sequential(Standardize(0.5, 0.25), torch.nn.Flatten())
     torch.testing.assert_close(chain(torch.tensor([[0.5, 1.0, 0.0]])), torch.tensor([[0.0, 2.0, -2.0]]))
-    assert not chain.state_dict()
+    assert {key: float(value) for key, value in chain.state_dict().items()} == {"0.mean": 0.5, "0.std": 0.25}
     for std in (0, -1, float("nan")):
         with pytest.raises(ValueError, match="std must be positive"):
             Standardize(0.0, std)

@@ -1,4 +1,4 @@
-"""Tiny networks with lively BatchNorms, and small copies of a localizer's and an organ's bundle with random weights."""
+"""A tiny network with lively BatchNorms; small copies of a localizer's and an organ's bundle with random weights."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from shaken import lively, shaken
 
 from oarseg.bundles.render import render
 from oarseg.bundles.spec import TEMPLATES, bundle_specs
@@ -16,24 +16,7 @@ from oarseg.networks.two_stage import TwoStageNet
 from oarseg.sites import load_site
 from oarseg.training.weights import FILE, save_weights
 
-
-def lively(network: nn.Module, seed: int = 0) -> nn.Module:
-    """Random statistics, scales and shifts, as a trained network has them: a zeroed kernel alone would not be zero."""
-    random = torch.Generator().manual_seed(seed)
-    for name, tensor in network.state_dict().items():
-        if tensor.ndim == 5:
-            tensor.normal_(0, 0.1, generator=random)
-        elif name.endswith("running_var"):
-            tensor.uniform_(0.5, 2, generator=random)
-        elif tensor.is_floating_point():
-            tensor.normal_(0, 1, generator=random)
-    return network
-
-
-@pytest.fixture
-def shaken():
-    """``shaken(network)``: the network with random weights and statistics."""
-    return lively
+__all__ = ["shaken"]
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fuzz import fresh
-from fuzz_property import Broken, Hang, _in_memory, _in_time, holds
 
+from experiments.benchmarks.fuzz import fresh
+from experiments.benchmarks.fuzz_property import Broken, Hang, _in_memory, _in_time, holds
 from oarseg.errors import InputError
 
 

@@ -1,4 +1,4 @@
-"""The readers on damaged and hostile files: the same few each time; ``benchmarks/fuzz.py`` goes on for hours."""
+"""The readers on damaged and hostile files: the same few each time; the fuzz run itself goes on for hours."""
 
 from __future__ import annotations
 
@@ -15,48 +15,49 @@ pytest.importorskip("openjpeg", reason="needs pylibjpeg-openjpeg")
 
 from hypothesis import strategies as st
 
-BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+ROOT = Path(__file__).resolve().parents[3]
 TARGETS = ("series", "rtstruct", "packed", "json", "csv", "toml", "zip")
 INPUTS = 100
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     """What the run stores, in a process of its own: it bounds the memory of all threads."""
     folder = tmp_path_factory.mktemp("fuzz")
-    command = [sys.executable, "fuzz.py", "--inputs", str(INPUTS), "--store", str(folder / "told.json")]
+    command = [sys.executable, "-m", "experiments.benchmarks.fuzz", "--inputs", str(INPUTS)]
+    command += ["--store", str(folder / "stored.json")]
     command += ["--failures", str(folder / "failures")]
-    done = subprocess.run(command, cwd=BENCHMARKS, capture_output=True, text=True, timeout=1800)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800)
     # Findings end it with 1, and have rows of their own below.
-    assert done.returncode in (0, 1) and (folder / "told.json").exists(), f"{done.returncode}\n{done.stderr[-4000:]}"
-    return json.loads((folder / "told.json").read_text())["targets"]
+    assert done.returncode in (0, 1) and (folder / "stored.json").exists(), f"{done.returncode}\n{done.stderr[-4000:]}"
+    return json.loads((folder / "stored.json").read_text())["targets"]
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_result_or_one_error(name: str, told: dict[str, dict]) -> None:
-    outcomes = told[name]["outcomes"]
-    assert told[name]["findings"] == {}
+def test_a_result_or_one_error(name: str, stored: dict[str, dict]) -> None:
+    outcomes = stored[name]["outcomes"]
+    assert stored[name]["findings"] == {}
     # Files that are read, and files that are refused: neither are the changes too many, nor too few.
     assert sum(outcomes.values()) >= INPUTS and "read" in outcomes and len(outcomes) > 1
 
 
-def test_every_target_is_tried(told: dict[str, dict]) -> None:
-    from fuzz_targets import TARGETS as known
+def test_every_target_is_tried(stored: dict[str, dict]) -> None:
+    from experiments.benchmarks.fuzz_targets import TARGETS as known
 
-    assert set(TARGETS) == set(known) == set(told)
+    assert set(TARGETS) == set(known) == set(stored)
 
 
 def test_bounds_of_time_and_memory() -> None:
     """``bounds.py`` in a process of its own: a bound, and the signal of time over, are of all threads of a process."""
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", ".", "-q", "bounds.py"]
-    told = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
-    assert told.returncode == 0 and " passed" in told.stdout, told.stdout + told.stderr
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "experiments/tests/fuzz/bounds.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout + done.stderr
 
 
 def test_shrunk_inputs_are_kept(tmp_path) -> None:
     """A reader that fails on one value: the run notes it once, and puts what it was given into a folder."""
-    from fuzz import Run
-    from fuzz_targets import Target
+    from experiments.benchmarks.fuzz import Run
+    from experiments.benchmarks.fuzz_targets import Target
 
     def read(drawn: int, work) -> str:
         (work / "in" / "number").write_text(str(drawn))

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-import reliability
+
+from experiments.benchmarks import reliability
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -26,7 +27,7 @@ def test_nothing_was_lost() -> None:
 
 def test_every_fault_is_in_the_table() -> None:
     pytest.importorskip("pynetdicom", reason="needs pynetdicom: pip install 'oarseg[node]'")
-    import node_faults
+    from experiments.benchmarks import node_faults
 
     rows = json.loads((reliability.RESULTS / "node_faults.json").read_text(encoding="utf-8"))["rows"]
     assert {name: row["fault"] for name, row in rows.items()} == {row.__name__: row.__doc__ for row in node_faults.ROWS}
