@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from oarseg.sites import load_site
 LINES = pytest.StashKey[list[str]]()
 VARIABLE = "OARSEG_MONAILABEL"
 CT = Path(oarseg.demo.__file__).parent / "ct"
+TWO_STAGE = "hn_ct_two_stage"
 BUNDLES = [spec.name for spec in bundle_specs(load_site())]
 # What MONAI Label does with a series that it fetched by DICOMweb.
 TO_NIFTI = "import sys, shutil; from monailabel.datastore.utils.convert import dicom_to_nifti; \
@@ -119,10 +121,13 @@ def contours(studies: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
 
 @pytest.fixture(scope="session")
 def served(monai_label, environment, new_app, studies, tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """A server of all bundles, linked from where they lie, with both CTs."""
+    """A server of all bundles, linked from where they lie but for the two-stage one's weight file, with both CTs."""
     app = new_app()
-    for name in BUNDLES:
+    for name in set(BUNDLES) - {TWO_STAGE}:
         (app / "model" / name).symlink_to(FOLDER / name)
+    shutil.copytree(FOLDER / TWO_STAGE, app / "model" / TWO_STAGE)
+    # MONAI Label ignores a bundle without models/model.pt.
+    run_oarseg("bundles", "weights", TWO_STAGE, "--root", app / "model")
     before = digest(FOLDER)
     with monai_label.Server(environment, app, BUNDLES, tmp_path_factory.mktemp("server")) as server:
         for name, path in studies.items():
