@@ -21,7 +21,7 @@ from oarseg.cli._main import build_parser, find_commands
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = [page.relative_to(DOCS) for page in DOCS.rglob("*.md") if "_build" not in page.parts]
-# Packages whose public names the reference tells, and the page that does.
+# Packages whose public names are in the reference, and the page.
 DOCUMENTED = {
     "oarseg": "python", "oarseg.sites": "python", "oarseg.dicom": "dicom", "oarseg.dicomweb": "dicomweb",
     "oarseg.networks": "networks",
@@ -29,6 +29,7 @@ DOCUMENTED = {
     "oarseg.bundles": "training", "oarseg.compression": "compression",
 }  # fmt: skip
 
+pytestmark = pytest.mark.slow  # the site takes some 15 s to build
 pytest.importorskip("sphinx", reason="needs Sphinx: pip install 'oarseg[docs]'")
 for needed in ("myst_parser", "furo"):
     pytest.importorskip(needed, reason="needs pip install 'oarseg[docs]'")
@@ -133,10 +134,10 @@ def commands(parser=None, prefix: str = "oarseg") -> Iterator[tuple[str, list[st
 def test_every_command_and_option_is_documented(site: Path, pages: dict[Path, Html]) -> None:
     page = site / "reference/cli.html"
     text = page.read_text(encoding="utf-8")
-    told = dict(commands())
-    assert {f"oarseg {module.NAME}" for module in find_commands()} <= set(told)
-    assert {command.replace(" ", "-") for command in told} <= pages[page].ids
-    assert not [option for options in told.values() for option in options if option not in text]
+    shown = dict(commands())
+    assert {f"oarseg {module.NAME}" for module in find_commands()} <= set(shown)
+    assert {command.replace(" ", "-") for command in shown} <= pages[page].ids
+    assert not [option for options in shown.values() for option in options if option not in text]
 
 
 def test_every_bundle_has_its_card(site: Path) -> None:
