@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,17 +104,7 @@ def _read_folder(path: Path, series: str | None) -> CtImage:
     volume = read_ct(path, series)
     unusual = check_ct(volume.hu, volume.affine, path.name or "the folder")
     notes = list(volume.warnings) + [w.removeprefix(f"{path.name or 'the folder'}: ") for w in unusual]
-    return CtImage(volume.hu, volume.affine.copy(), "DICOM", volume.grid(), tuple(_without_names(notes, path)))
-
-
-def _without_names(notes: list[str], folder: Path) -> list[str]:
-    """The notes with file names, which may hold a patient's name, replaced."""
-    if not notes:
-        return notes
-    names = sorted({n for _, _, files in os.walk(folder) for n in files}, key=len, reverse=True)
-    for name in (n for n in names if len(n) > 2):
-        notes = [note.replace(name, "[file]") for note in notes]
-    return notes
+    return CtImage(volume.hu, volume.affine.copy(), "DICOM", volume.grid(), tuple(notes))
 
 
 def _read_file(path: Path, series: str | None, kind: str, load) -> CtImage:

@@ -16,7 +16,6 @@ MAX_FILES = 20_000
 MAX_DEPTH = 6
 # Fewer slices make no volume: spacing cannot be checked.
 MIN_SLICES = 3
-_NAMED = 4
 
 
 @dataclass(frozen=True)
@@ -60,9 +59,9 @@ class FoundSeries:
 class Scan:
     """Result of ``scan_folder``.
 
-    ``series``: CT series, by number. ``notes``: what was ignored and why. ``damaged``: files that may be CT
-    slices but cannot be read. ``others``: UID -> what it is, for series that are no classic CT, so that who names one
-    gets an answer.
+    ``series``: CT series, by number. ``notes``: how many files were ignored and why; they name no file, as files may be
+    called by patients. ``damaged``: files that may be CT slices but cannot be read. ``others``: UID -> what it is, for
+    series that are no classic CT, so that who names one gets an answer.
     """
 
     folder: Path
@@ -91,9 +90,10 @@ def scan_folder(folder: str | Path) -> Scan:
     slices, notes, others = _separate(headers)
     series, copies = _group(slices)
     if copies:
-        notes.append(f"{_list(copies)}: a copy of a slice that is already there, ignored")
+        notes.append(f"{copies} file(s) ignored: copies of slices that are there already")
     notes += _patient_notes(headers, series)
-    notes += _unreadable_notes(unreadable)
+    reasons = Counter(item.reason for item in unreadable)
+    notes += [f"{count} file(s) ignored: {reason}" for reason, count in sorted(reasons.items())]
     return Scan(root, tuple(series), tuple(notes), tuple(u for u in unreadable if u.suspect), others)
 
 
@@ -147,15 +147,15 @@ def _kind(header: Header) -> str:
     return f"{modality} object"
 
 
-def _group(slices: Sequence[Header]) -> tuple[list[FoundSeries], list[str]]:
-    """Return series by UID, each without repeated copies of one SOP instance, and the names of the copies."""
+def _group(slices: Sequence[Header]) -> tuple[list[FoundSeries], int]:
+    """Return series by UID, each without repeated copies of one SOP instance, and the number of such copies."""
     by_uid: dict[str, dict[str, Header]] = defaultdict(dict)
-    copies: list[str] = []
+    copies = 0
     for header in slices:
         group = by_uid[header.text("SeriesInstanceUID")]
         instance = header.text("SOPInstanceUID") or f"no UID: {header.path}"
         if instance in group and _same_slice(group[instance], header):
-            copies.append(header.path.name)
+            copies += 1
             # Of two copies the longer one is kept: the other may have been cut short.
             if header.bytes_left > group[instance].bytes_left:
                 group[instance] = header
@@ -191,21 +191,9 @@ def _as_int(text: str) -> int:
 def _patient_notes(headers: Sequence[Header], series: Sequence[FoundSeries]) -> list[str]:
     notes = []
     known = {patient_key(h) for s in series for h in s.slices}
-    foreign = [h.path.name for h in headers if h.text("Modality") == "RTSTRUCT" and patient_key(h) not in known]
+    foreign = sum(h.text("Modality") == "RTSTRUCT" and patient_key(h) not in known for h in headers)
     if known and foreign:
-        notes.append(f"{_list(foreign)}: RTSTRUCT of another patient than the CT")
+        notes.append(f"{foreign} RTSTRUCT file(s) are of another patient than the CT")
     if len(known) > 1:
         notes.append(f"the folder holds CT slices of {len(known)} patients")
     return notes
-
-
-def _unreadable_notes(unreadable: Sequence[Unreadable]) -> list[str]:
-    reasons: dict[str, list[str]] = defaultdict(list)
-    for item in unreadable:
-        reasons[item.reason].append(item.path.name)
-    return [f"{_list(names)}: {reason}, ignored" for reason, names in sorted(reasons.items())]
-
-
-def _list(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more

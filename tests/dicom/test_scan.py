@@ -35,7 +35,8 @@ def test_clinical_folder_gives_its_ct_and_notes(ct, tmp_path):
     for expected in ("localizer", "MR object", "no CT image", "enhanced multi-frame", "another patient", "not DICOM",
                      "empty file"):  # fmt: skip
         assert expected in notes
-    assert "DS_Store" not in notes and "P2" not in notes
+    # Neither patients nor files, which may be called by patients; the notes go into reports.
+    assert not any(name in notes for name in ("DS_Store", "P2", "notes.txt", "empty.dcm", "enhanced/"))
     assert read_ct(tmp_path).warnings == scan.notes
 
 
@@ -53,7 +54,7 @@ def test_copy_of_a_slice_is_taken_once(ct, tmp_path):
     shutil.copy(original, folder / "zz_copy.dcm")
     volume = read_ct(folder)
     assert volume.shape[0] == 16
-    assert any("zz_copy.dcm" in w and "copy" in w for w in volume.warnings)
+    assert volume.warnings == ("1 file(s) ignored: copies of slices that are there already",)
 
 
 def test_whole_copy_wins_over_a_cut_one(ct, tmp_path):
@@ -92,7 +93,7 @@ def test_damaged_object_of_another_kind_is_only_noted(ct, tmp_path):
     item.file_meta.MediaStorageSOPClassUID = item.SOPClassUID = "1.2.840.10008.5.1.4.1.1.481.2"
     del item.SeriesInstanceUID
     save_whole(item, tmp_path / "dose.dcm")
-    assert any("dose.dcm: no SeriesInstanceUID" in w for w in read_ct(tmp_path).warnings)
+    assert read_ct(tmp_path).warnings == ("1 file(s) ignored: no SeriesInstanceUID",)
 
 
 def test_missing_folder(tmp_path):
