@@ -49,17 +49,20 @@ def render(spec: BundleSpec, folder: Path) -> dict[str, bytes]:
 
 
 def train_config(config: dict, site: Site) -> dict:
-    """The template's train config for another site: its data, and what only holds for head and neck left out.
+    """Return the template's train config for another site: its data, and what only holds for head and neck left out.
 
     Crops are drawn around organs of air (lungs, a rectum with gas) as around others, not in tissue alone. Where no
     patient has the mirror image, nothing is mirrored: an organ's config has a switch for it, which also keeps cases of
     the other side out; the others lose the transform.
     """
     train = dict(config["train"])
-    train["deterministic_transforms"] = [
-        {k: v for k, v in t.items() if t["_target_"] != INDICES or not k.startswith("image_")}
-        for t in train["deterministic_transforms"]
-    ]
+    train |= {
+        part: [
+            {k: v for k, v in t.items() if t["_target_"] != INDICES or not k.startswith("image_")} for t in train[part]
+        ]
+        for part in ("deterministic_transforms", "cached_transforms")
+        if part in train
+    }
     if not site.symmetric and "mirrored" not in config:
         train["random_transforms"] = [t for t in train["random_transforms"] if t["_target_"] != MIRROR]
     switch = {} if site.symmetric or "mirrored" not in config else {"mirrored": False}
@@ -90,7 +93,7 @@ def sync(site: Site, root: Path, check: bool = False) -> list[str]:
 
 
 def untrained(site: Site, root: Path) -> list[str]:
-    """Names of the bundles of ``site`` below ``root`` that have no weights, of those that are there."""
+    """Return the names of the bundles of ``site`` below ``root`` that are there and have no weights."""
     names = [spec.name for spec in bundle_specs(site) if (root / spec.name).is_dir()]
     return [name for name in names if not has_weights(root / name)]
 
@@ -109,7 +112,7 @@ def _check_names(specs: list[BundleSpec], root: Path) -> None:
 
 
 def _site_of(folder: Path) -> str | None:
-    """The site that a bundle folder belongs to; None where there is no (readable) bundle."""
+    """Return the site that a bundle folder belongs to; None where there is no (readable) bundle."""
     try:
         return json.loads((folder / "configs" / "site.json").read_text(encoding="utf-8"))["site"]
     except (OSError, ValueError, KeyError, TypeError):

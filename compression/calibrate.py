@@ -30,7 +30,8 @@ from oarseg.files import writing
 from oarseg.images.read import read_image
 from oarseg.inference.engines.graph import build, last, names, ranges_of
 from oarseg.inference.engines.openvino_core import CompiledNetwork, OpenVinoCore, import_nncf
-from oarseg.inference.engines.ranges import FILE, SUFFIX, Row, read_table, write_table
+from oarseg.inference.engines.packed.reading import read_arrays
+from oarseg.inference.engines.ranges import FILE, MEAN, STD, SUFFIX, Row, read_table, write_table
 from oarseg.inference.engines.stored import FOLDER, LOCALIZER
 from oarseg.inference.pipeline import Pipeline
 from oarseg.sites import Site
@@ -102,6 +103,8 @@ def weight_files(pipeline: Pipeline, folder: Path) -> dict[str, Row]:
 
             part = pipeline.network.localizer if name == LOCALIZER else pipeline.network.organs[name]
             write_packed(path, half(part.state_dict()))
+        state = read_arrays(path)
+        mean, std = float(state.get(MEAN, mean)), float(state.get(STD, std))
         rows[name] = Row(path, sha256(path), mean, std, {})
     return rows
 

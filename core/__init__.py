@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from oarseg._version import __version__
+from oarseg.bundle_runs import end_with_our_line
 from oarseg.lazy import lazy_names
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ _public = lazy_names(
         "segment": ".inference.job",
     },
 )
+end_with_our_line()
 # Sub-packages that a bundle's config reaches by ``import oarseg`` alone.
 _ROOMS = {
     "bundles", "cohort", "compression", "datasets", "dicom", "dicomweb", "evaluation", "geometry", "images",

@@ -31,7 +31,7 @@ POSTPROCESSING = [{"_target_": "Invertd", "keys": "pred", "orig_keys": "image", 
 INFERER = {"_target_": "TwoStageInferer", "organs": None, "localizer": None}
 NETWORK = {"_target_": "TwoStageNet.for_site"}
 OTHERS = {"LoadCTd", "LoadImaged", "EnsureChannelFirstd", "CheckCTd", "SaveImaged"}
-HARMLESS = {"_desc_", "_mode_", "labels", "allow_missing_keys", "to_tensor", "device", "transform", "site"}
+HARMLESS = {"_desc_", "_mode_", "labels", "allow_missing_keys", "to_tensor", "device", "transform", "site", "amp"}
 MOST_REFERENCES = 16
 # A network may also be put onto a device and into a memory layout.
 _REFERENCE = re.compile(r"\$?@([\w#:]+)(?:\.(?:to|eval|cpu|cuda|float)\([^()]*\))*")

@@ -28,14 +28,22 @@ class TwoStageInferer(Inferer):
         site: the organ table.
         organs: keys to segment; all of them by default.
         localizer: stage-1 network, where ``network`` is a single organ's and does not bring one.
+        amp: False for float32, where the network would otherwise compute in half precision.
     Input (1, 1, D, H, W) in SPL orientation with an affine (a MetaTensor), scaled by eq. 3-2. Output uint8 of the same
     shape: label values of the site table. An organ that is not found is left out and never ends the run. Where organs
     overlap, :class:`oarseg.geometry.canvas.Canvas` decides. What is between the passes of the networks is computed on
     the CPU.
     """
 
-    def __init__(self, site: Site, organs: Sequence[str] | None = None, localizer: nn.Module | None = None) -> None:
+    def __init__(
+        self,
+        site: Site,
+        organs: Sequence[str] | None = None,
+        localizer: nn.Module | None = None,
+        amp: bool = True,
+    ) -> None:
         self.site, self.organs, self.localizer = site, chosen_organs(site, organs), localizer
+        self.amp = amp
 
     def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
         return like(self.segment(inputs, network).label, inputs)
@@ -43,7 +51,7 @@ class TwoStageInferer(Inferer):
     def segment(self, inputs: Tensor, network: nn.Module, progress: Progress | None = None) -> TwoStageResult:
         """As calling it, with boxes, reasons and timings. ``progress`` is told each step as it begins."""
         localizer, organs = self._networks(network)
-        networks = array_networks(localizer, organs, inputs.device)
+        networks = array_networks(localizer, organs, inputs.device, self.amp)
         return run_stages(volume_of(inputs), networks, self.site, self.organs, progress)
 
     def _networks(self, network: nn.Module) -> tuple[nn.Module, Mapping[str, nn.Module]]:
@@ -62,11 +70,11 @@ class LocalizerInferer(Inferer):
     shape: label values of the site table.
     """
 
-    def __init__(self, site: Site) -> None:
-        self.site = site
+    def __init__(self, site: Site, amp: bool = True) -> None:
+        self.site, self.amp = site, amp
 
     def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
-        return like(stage_one(volume_of(inputs), numpy_network(network, inputs.device), self.site), inputs)
+        return like(stage_one(volume_of(inputs), numpy_network(network, inputs.device, self.amp), self.site), inputs)
 
 
 def volume_of(inputs: Tensor) -> Volume:

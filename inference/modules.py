@@ -27,10 +27,10 @@ def load_modules(bundle: Bundle, device: str) -> TwoStageNet:
 
 
 def array_networks(
-    localizer: nn.Module, organs: Mapping[str, nn.Module], device: torch.device | str
+    localizer: nn.Module, organs: Mapping[str, nn.Module], device: torch.device | str, amp: bool = True
 ) -> dict[str, Network]:
     """Return modules on ``device`` as functions of arrays, by name."""
-    return {name: numpy_network(part, device) for name, part in {LOCALIZER: localizer, **organs}.items()}
+    return {name: numpy_network(part, device, amp) for name, part in {LOCALIZER: localizer, **organs}.items()}
 
 
 def load_localizer(bundle_root: str, device: torch.device | str) -> nn.Module:

@@ -6,12 +6,14 @@ from oarseg.lazy import lazy_names
 _MODULES = {
     "DiceLoss": ".losses",
     "FocalLoss": ".losses",
+    "PartialLabelLoss": ".losses",
     "Standardize": ".standardize",
     "SumLoss": ".losses",
     "TwoStageNet": ".two_stage",
     "UNLABELLED": ".partial_labels",
     "UNet3d": ".unet3d",
     "WeightedCrossEntropyLoss": ".losses",
+    "network_factor": ".factor",
     "marginal_log_probabilities": ".partial_labels",
     "unet_widths": ".unet3d",
 }

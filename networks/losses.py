@@ -10,11 +10,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from oarseg.errors import ConfigError
 from oarseg.networks.partial_labels import marginal_log_probabilities, unlabelled_channels
 
 
 class PartialLabelLoss(nn.Module):
-    """A loss that says what it costs (``cost``) once the partial labels have been taken into account."""
+    """A loss that leaves unlabelled organs out; subclasses implement ``cost``, which sees none of them."""
+
+    # By this the bundles' training knows losses that may be used where cases do not label every organ.
+    honours_partial_labels = True
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         log_p, filled = marginal_log_probabilities(logits, target)
@@ -84,10 +88,15 @@ class DiceLoss(PartialLabelLoss):
 
 
 class SumLoss(PartialLabelLoss):
-    """The sum of several losses, each times its weight (1 where none is given)."""
+    """The sum of several losses, each times its weight (1 where none is given).
+
+    Raises ConfigError for a loss that does not heed partial labels, ValueError for another number of weights.
+    """
 
     def __init__(self, losses: Sequence[PartialLabelLoss], weights: Sequence[float] | None = None) -> None:
         super().__init__()
+        if others := [type(loss).__name__ for loss in losses if not isinstance(loss, PartialLabelLoss)]:
+            raise ConfigError(f"SumLoss adds losses of oarseg.networks (PartialLabelLoss), which {others[0]} is not")
         self.losses = nn.ModuleList(losses)
         self.weights = [1.0] * len(losses) if weights is None else list(weights)
         if len(self.weights) != len(self.losses):

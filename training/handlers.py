@@ -14,6 +14,7 @@ from torch.optim.lr_scheduler import PolynomialLR
 
 from oarseg.errors import ConfigError
 from oarseg.training.average import UpdateAverage
+from oarseg.training.statistics import SetStatistics
 from oarseg.training.weights import LoadWeights
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ def on_main_rank(handlers: Sequence) -> list:
     """
     if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
         return list(handlers)
-    shared = (ResumableCheckpoint, LoadWeights, UpdateAverage, ValidationHandler, LrScheduleHandler)
+    shared = (ResumableCheckpoint, LoadWeights, SetStatistics, UpdateAverage, ValidationHandler, LrScheduleHandler)
     return [h for h in handlers if isinstance(h, shared)]
 
 

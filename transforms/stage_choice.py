@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import torch
-from monai.transforms import Compose, Randomizable
+from monai.config import KeysCollection
+from monai.transforms import Compose, MapTransform, Randomizable
 
 from oarseg.errors import ConfigError
 from oarseg.transforms.organ_view import OrganViewd
@@ -40,17 +41,26 @@ class RandStaged(Randomizable):
         return {**self.views[key](data), "organ": key}
 
 
-class EncodeDrawnd:
+class EncodeDrawnd(MapTransform):
     """:class:`oarseg.transforms.EncodePartialLabelsd` for what :class:`RandStaged` drew: all organs, or one.
 
     A view of stage 2 is a mask already: its target is background and organ.
     """
 
-    def __init__(self, key: str, all_organs) -> None:
-        self.key, self.all_organs = key, all_organs
+    def __init__(
+        self, keys: KeysCollection = (), all_organs: Callable | None = None, key: Hashable | None = None
+    ) -> None:
+        # Configs of oarseg 0.1 name one label map by key.
+        super().__init__(keys if key is None else key)
+        if all_organs is None:
+            raise ConfigError("EncodeDrawnd needs all_organs, the encoding of stage 1's label maps")
+        self.all_organs = all_organs
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict:
         if not data["organ"]:
             return self.all_organs(data)
-        mask = data[self.key].as_tensor().to(torch.uint8)
-        return {**data, self.key: torch.cat([1 - mask, mask])}
+        out = dict(data)
+        for key in self.key_iterator(out):
+            mask = out[key].as_tensor().to(torch.uint8)
+            out[key] = torch.cat([1 - mask, mask])
+        return out

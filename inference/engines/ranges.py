@@ -7,6 +7,7 @@ image. Each row belongs to one weight file, and the whole to one ``model.pt``.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ from oarseg.inference.engines.graph import last, names
 FILE = "ranges.json"
 SUFFIX = ".packed"
 SCHEMA = 1
+# Where a state dict has the statistics of the training intensities; 0.1.0's have none, and the site table's hold.
+MEAN, STD = "standardize.mean", "standardize.std"
 # Networks compute in float32.
 MOST = float(np.finfo(np.float32).max)
 LEAST = float(np.finfo(np.float32).tiny)
@@ -62,10 +65,24 @@ class Row:
             )
 
     def state(self) -> dict[str, np.ndarray]:
-        """The weights, by the names of the state dict. Raises WeightsError."""
+        """The weights, by the names of the state dict.
+
+        Raises WeightsError, also where they bring another mean or standard deviation than this row has.
+        """
         from oarseg.inference.engines.packed.reading import read_arrays
 
-        return read_arrays(self.path)
+        state = read_arrays(self.path)
+        mean, std = (float(state.get(name, own)) for name, own in ((MEAN, self.mean), (STD, self.std)))
+        if not self.normalises_by(mean, std):
+            raise WeightsError(
+                f"{self.path} has mean {mean:g} and std {std:g}, {FILE} beside it {self.mean:g} and {self.std:g}; "
+                "calibrate again"
+            )
+        return state
+
+    def normalises_by(self, mean: float, std: float) -> bool:
+        """Whether these are the row's mean and standard deviation."""
+        return math.isclose(self.mean, mean, rel_tol=1e-6) and math.isclose(self.std, std, rel_tol=1e-6)
 
 
 @dataclass(frozen=True)

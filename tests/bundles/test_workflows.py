@@ -31,7 +31,7 @@ def quick(name: str, output: Path, dataset: Path, **more: object) -> dict:
         "output_dir": str(output),
         "steps": 1,
         "batch_size": 1,
-        "val_interval": 1000,
+        "val_interval": 0,
         "train#dataset#num_workers": 0,
     }
     # The two-stage bundle fine-tunes its weights by default; the others begin anew, as it shall here.

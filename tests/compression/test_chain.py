@@ -19,7 +19,7 @@ from oarseg.networks import UNet3d, unet_widths
 from oarseg.training import read_state
 
 BRIEF = {
-    "val_interval": 1000,
+    "val_interval": 0,
     "batch_size": 1,
     "retrain_steps": 2,
     "norm_batches": 1,
