@@ -9,8 +9,8 @@ import nibabel as nib
 import numpy as np
 
 from oarseg.errors import GeometryError, InputError, OarsegError
-from oarseg.geometry.check_ct import check_affine, check_shape
 from oarseg.geometry.affine import GRID_MM, corners_apart
+from oarseg.geometry.check_ct import check_affine, check_shape
 from oarseg.geometry.label_map import LabelMap
 
 NIFTI = (".nii.gz", ".nii")

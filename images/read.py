@@ -7,18 +7,19 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import nibabel as nib
 import numpy as np
 
 from oarseg.dicom import CtGrid, read_ct
 from oarseg.dicom.read.header import Header, Unreadable, read_header
-from oarseg.errors import GeometryError, InputError, OarsegError
-from oarseg.geometry.check_ct import check_affine, check_ct, check_shape
+from oarseg.errors import InputError, OarsegError
+from oarseg.geometry.check_ct import check_ct
+from oarseg.identity import short_hash
+from oarseg.images.nifti import load_nifti
 
 if TYPE_CHECKING:
     from monai.data import MetaTensor
@@ -27,15 +28,7 @@ NIFTI = (".nii", ".nii.gz")
 NRRD = (".nrrd", ".nhdr")
 SUPPORTED = "a folder with a DICOM CT series, or a .nii, .nii.gz, .nrrd or .nhdr file"
 INT16 = np.iinfo(np.int16)
-# NRRD's names of world axes, and the signs that turn them into RAS.
-SPACES = {
-    "left-posterior-superior": (-1.0, -1.0, 1.0),
-    "lps": (-1.0, -1.0, 1.0),
-    "right-anterior-superior": (1.0, 1.0, 1.0),
-    "ras": (1.0, 1.0, 1.0),
-    "left-anterior-superior": (-1.0, 1.0, 1.0),
-    "las": (-1.0, 1.0, 1.0),
-}
+Loader = Callable[[Path], tuple[np.ndarray, np.ndarray, list[str]]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,15 +48,16 @@ class CtImage:
 
     @property
     def tensor(self) -> MetaTensor:
-        """The same as MONAI's transforms take it: int16 (1, i, j, k); the voxels are shared."""
-        from oarseg.images.tensors import meta_tensor
+        """The CT for MONAI's transforms: int16 (1, i, j, k); the voxels are shared."""
+        import torch
+        from monai.data import MetaTensor
 
-        return meta_tensor(self.hu, self.affine)
+        return MetaTensor(torch.from_numpy(self.hu)[None], affine=torch.as_tensor(self.affine, dtype=torch.float64))
 
     @property
     def series(self) -> str | None:
-        """The first 16 hex digits of the SHA-256 of the series UID: tells series apart and names no patient."""
-        return hashlib.sha256(self.volume.series_uid.encode()).hexdigest()[:16] if self.volume else None
+        """A hash of the series UID, which tells series apart and names no patient; None for a file."""
+        return short_hash(self.volume.series_uid) if self.volume else None
 
 
 def read_image(path: str | Path, series: str | None = None) -> CtImage:
@@ -83,9 +77,11 @@ def read_image(path: str | Path, series: str | None = None) -> CtImage:
         if not path.is_file():
             raise InputError(f"{path} is neither a file nor a folder; give {SUPPORTED}")
         if path.name.lower().endswith(NIFTI):
-            return _read_file(path, series, "NIfTI", _load_nifti)
+            return _read_file(path, series, "NIfTI", load_nifti)
         if path.name.lower().endswith(NRRD):
-            return _read_file(path, series, "NRRD", _load_nrrd)
+            from oarseg.images.nrrd import load_nrrd
+
+            return _read_file(path, series, "NRRD", load_nrrd)
     except PermissionError as error:
         raise InputError(f"{path} cannot be read (permission denied); check its permissions") from error
     raise InputError(_not_supported(path))
@@ -107,7 +103,7 @@ def _read_folder(path: Path, series: str | None) -> CtImage:
     return CtImage(volume.hu, volume.affine.copy(), "DICOM", volume.grid(), tuple(notes))
 
 
-def _read_file(path: Path, series: str | None, kind: str, load) -> CtImage:
+def _read_file(path: Path, series: str | None, kind: str, load: Loader) -> CtImage:
     if series:
         raise InputError(f"{path.name} is no DICOM folder, so there is no series to choose; leave out --series")
     try:
@@ -125,60 +121,6 @@ def _read_file(path: Path, series: str | None, kind: str, load) -> CtImage:
     hu, clipped = _int16(array)
     notes += [w.removeprefix(f"{path.name}: ") for w in unusual] + clipped
     return CtImage(hu, affine, kind, None, tuple(notes))
-
-
-def _load_nifti(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Array (i, j, k) in the file's numbers, RAS affine, warnings."""
-    image = nib.load(path)
-    shape = _squeezed(image.shape)
-    check_shape(shape, path.name)
-    header = image.header
-    if header.get_data_dtype().fields:
-        raise InputError(f"{path.name}: a colour image, expected one CT volume in HU")
-    if hasattr(header, "get") and not int(header.get("qform_code", 0)) and not int(header.get("sform_code", 0)):
-        raise GeometryError(
-            f"{path.name}: states no orientation (qform_code and sform_code are 0), so left and right cannot be told; "
-            "export the CT again with an orientation"
-        )
-    check_affine(image.affine, path.name)
-    notes = _forms_differ(image)
-    data = image.dataobj
-    # A slope makes float64 of integers, unless told: single precision holds every HU exactly.
-    array = np.asanyarray(data) if (data.slope, data.inter) == (1, 0) else np.asarray(data, np.float32)
-    return array.reshape(shape, order="A"), np.array(image.affine, dtype=float), notes
-
-
-def _forms_differ(image: nib.Nifti1Image) -> list[str]:
-    qform, sform = image.get_qform(coded=True)[0], image.get_sform(coded=True)[0]
-    if qform is None or sform is None or np.allclose(qform, sform, atol=0.5):
-        return []
-    return ["the file states two different positions (qform and sform); the sform was used"]
-
-
-def _load_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Array (i, j, k) in the file's numbers, RAS affine, warnings."""
-    import nrrd
-
-    header = nrrd.read_header(str(path))
-    check_shape(tuple(int(n) for n in header["sizes"]), path.name)
-    space = str(header.get("space", "")).lower()
-    absent = [field for field in ("space", "space directions", "space origin") if field not in header]
-    if absent or space not in SPACES:
-        found = f"without {absent[0]!r}" if absent else f"space {space!r}"
-        raise GeometryError(
-            f"{path.name}: NRRD {found}, expected space left-posterior-superior or right-anterior-superior with "
-            "directions and origin, or left and right cannot be told; export the CT again"
-        )
-    array, _ = nrrd.read(str(path))
-    affine = np.eye(4)
-    affine[:3, :3] = np.asarray(header["space directions"], dtype=float).T
-    affine[:3, 3] = np.asarray(header["space origin"], dtype=float)
-    return array, np.diag([*SPACES[space], 1.0]) @ affine, []
-
-
-def _squeezed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Without single entries beyond the third axis, which some tools append."""
-    return tuple(shape[:3]) + tuple(n for n in shape[3:] if n != 1)
 
 
 def _int16(array: np.ndarray) -> tuple[np.ndarray, list[str]]:

@@ -15,10 +15,6 @@ import tempfile
 from pathlib import Path
 from types import TracebackType
 
-import nibabel as nib
-import numpy as np
-
-from oarseg import __version__
 from oarseg.errors import OutputError
 from oarseg.files import writing
 
@@ -127,19 +123,3 @@ class ResultFolder:
             with contextlib.suppress(OSError):
                 place.rmdir()
         self._made.clear()
-
-
-def write_segmentation(path: Path, label: np.ndarray, affine: np.ndarray, slices_first: bool = False) -> None:
-    """Write a label map (i, j, k) uint8 with its RAS ``affine`` as NIfTI.
-
-    ``slices_first``: the axes are slices, rows, columns, as DICOM is read. They are written as columns, rows, slices,
-    which is what NIfTI tools expect; the voxels stay where they are in the patient.
-    """
-    if slices_first:
-        label, affine = label.transpose(2, 1, 0), affine[:, [2, 1, 0, 3]]
-    image = nib.Nifti1Image(label, affine)
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)
-    image.header.set_xyzt_units("mm")
-    image.header["descrip"] = f"oarseg {__version__}: research use only".encode()
-    nib.save(image, path)

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from oarseg.dicom import Roi, Segment, write_rtstruct, write_seg
 from oarseg.dicom.write.seg import check_available
 from oarseg.errors import ConfigError, GeometryError, InputError
 from oarseg.files import writing
+from oarseg.images.nifti import write_label_map
 from oarseg.images.read import CtImage, read_image
 from oarseg.images.results_folder import (
     PAGE,
@@ -34,21 +34,21 @@ from oarseg.images.results_folder import (
     SEG,
     SEGMENTATION,
     ResultFolder,
-    write_segmentation,
 )
+from oarseg.inference.engines import check_device, check_engine
 from oarseg.inference.pipeline import Pipeline, Segmentation
 from oarseg.inference.report.case_page import case_page
-from oarseg.inference.report.content import make_report
+from oarseg.inference.report.content import computed_by, make_report
 from oarseg.inference.report.preview import View, lps_view, write_preview
 from oarseg.sites import Site
 from oarseg.sites.codes import segment_codes
 
 FORMATS = ("nifti", "rtstruct", "seg")
-# Without a wish; of both, DICOM formats where the CT is DICOM.
+# By default, and the word for every format; in both cases DICOM formats only if the CT is DICOM.
 DEFAULT, ALL = ("nifti", "rtstruct"), "all"
-# What each is called where it cannot be written.
+# Names for messages.
 DICOM_FORMATS = {"rtstruct": "RTSTRUCT", "seg": "DICOM SEG"}
-# Steps told to ``progress``: reading, loading, the pipeline's two, writing.
+# Steps that ``progress`` is called with: reading, loading, the pipeline's two, writing.
 STEPS = 5
 Progress = Callable[[str], None]
 
@@ -58,8 +58,8 @@ class Result:
     """A contoured CT.
 
     ``segmentation``: the label map on the CT's own voxels, affine, boxes and measures. ``report``: the content of
-    ``report.json``. ``site``: the organ table. ``folder``: where the files are; None where none were asked for.
-    ``files``: their names.
+    ``report.json``. ``site``: the organ table. ``folder``: where the files are; None if none were written. ``files``:
+    their names.
     """
 
     segmentation: Segmentation
@@ -78,38 +78,35 @@ class Result:
         """What was odd about the CT, and what looks implausible or could not be written."""
         return list(self.report["warnings"])
 
+    @property
+    def engine(self) -> str:
+        """What computed the contours, in a few words: "openvino int8 on cpu"."""
+        return computed_by(self.report)
+
     def mask(self, organ: str) -> npt.NDArray[np.bool_]:
-        """Where an organ is, by its key: bool, on the CT's own voxels; all False where it was not found.
+        """Return where an organ is, bool, on the CT's own voxels; all False if it was not found.
 
         A DICOM CT's axes are slices, rows, columns; a file's are the file's own. ``segmentation.affine`` maps indices
-        to RAS mm. Raises ConfigError for an unknown organ.
+        to RAS mm. Args: ``organ``: key or TG-263 name, in any case. Raises ConfigError for an unknown organ.
         """
         inside: npt.NDArray[np.bool_] = self.segmentation.label == self.site.organ(organ).value
         return inside
 
 
 def segment(
-    source: str | Path,
-    out: str | Path | None = None,
-    *,
-    organs: Sequence[str] | None = None,
-    series: str | None = None,
-    device: str = "auto",
-    engine: str = "auto",
-    formats: Sequence[str] | None = None,
-    overwrite: bool = False,
-    bundle: str | Path | None = None,
-    pipeline: Pipeline | None = None,
-    progress: Progress | None = None,
-) -> Result:
-    """Contour the CT ``source`` (DICOM folder, NIfTI or NRRD file), and write the results into the folder ``out``.
+    source: str | Path, out: str | Path | None = None, *, organs: Sequence[str] | None = None,
+    series: str | None = None, device: str = "auto", engine: str = "auto", formats: Sequence[str] | None = None,
+    overwrite: bool = False, bundle: str | Path | None = None,
+    pipeline: Pipeline | Callable[[], Pipeline] | None = None, progress: Progress | None = None,
+) -> Result:  # fmt: skip
+    """Contour the CT ``source`` and write the results into the folder ``out``.
 
     For research use only; not a medical device.
 
     Args:
         source: a folder with a DICOM CT series, or a .nii, .nii.gz, .nrrd or .nhdr file.
         out: folder for the results; by default nothing is written.
-        organs: keys to contour (``oarseg organs``); all by default.
+        organs: keys or TG-263 names to contour, in any case (``oarseg organs``); all by default.
         series: which CT series of a DICOM folder (UID, start or end of a UID, or series number).
         device: "auto" (CUDA where there is one), "cpu", "cuda" or "cuda:N".
         engine: "auto" (the quickest here), "torch", "openvino", or one with a precision, such as "torch:fp32".
@@ -117,51 +114,70 @@ def segment(
             Report, case page and preview are always written.
         overwrite: replace earlier results in ``out``; other files stay.
         bundle: folder of another two-stage bundle than the installed one.
-        pipeline: a loaded one to use again, so that a cohort loads the weights once; it has ``device``, ``engine``,
-            ``organs`` and ``bundle`` of its own, which cannot be given beside it.
-        progress: told each step as it begins.
+        pipeline: one to use again, so that a cohort loads the weights once, or a function that loads one; it has
+            ``device``, ``engine``, ``organs`` and ``bundle`` of its own, which cannot be given beside it.
+        progress: called with each step as it begins.
     Returns the label map on the CT's own voxels, volumes, warnings and the report.
     Raises an OarsegError: InputError or GeometryError (the CT), ConfigError (an option), WeightsError, OutputError.
     Then ``out`` is as it was before.
     """
-    tell = progress or (lambda step: None)
     organs, formats = _listed("organs", organs), _listed("formats", formats)
     check_formats(formats, out)
+    load = _loader(pipeline, bundle, device, organs, engine)
     if not str(source).strip():
         raise InputError("no input: its path is empty")
-    if pipeline and (organs or bundle or (device, engine) != ("auto", "auto")):
+    folder = ResultFolder(out, overwrite) if out is not None else nullcontext()
+    with folder as results, warnings.catch_warnings(action="ignore"):
+        return _contoured(source, series, formats, load, _Steps(progress), results)
+
+
+def _loader(
+    pipeline: Pipeline | Callable[[], Pipeline] | None, bundle: str | Path | None, device: str,
+    organs: Sequence[str] | None, engine: str,
+) -> Callable[[], Pipeline]:  # fmt: skip
+    """Return what gives the pipeline. Raises ConfigError for options that cannot be, before a CT is read."""
+    if pipeline is None:
+        check_engine(engine)
+        check_device(device)
+        return lambda: Pipeline(bundle, device, organs, engine)
+    if organs or bundle or (device, engine) != ("auto", "auto"):
         raise ConfigError("organs, device, engine and bundle are the pipeline's; give them to Pipeline(...)")
-    seconds: dict[str, float] = {}
-    with ResultFolder(out, overwrite) if out is not None else nullcontext() as results:
-        tell("reading the CT")
-        with _timed(seconds, "read"):
-            image = read_image(source, series)
-        wanted, notes = _wanted(formats, image)
-        tell("loading the networks")
-        with _timed(seconds, "load"), _hushed():
-            pipeline = pipeline or load_pipeline(bundle, device, organs, engine)
-        if "seg" in wanted:
-            # Before minutes are spent: an organ without codes cannot be written.
-            for organ in pipeline.organs:
-                segment_codes(organ.name)
-        with _hushed():
-            found = pipeline.segment(image, tell)
-        seconds = found.seconds | seconds
-        told = {*(organs or ()), *found.measures, *found.missing, *found.boxes}
-        asked = [key for key in pipeline.site.values if key in told]
-        if results is None:
-            return Result(found, make_report(pipeline, image, found, asked, seconds, notes), pipeline.site)
-        tell("writing the results")
-        with _timed(seconds, "write"), writing(results.folder):
-            notes += _write_contours(results.staging, wanted, image, found, pipeline.site)
+    return pipeline if callable(pipeline) else lambda: pipeline
+
+
+def _contoured(
+    source: str | Path, series: str | None, formats: Sequence[str] | None, load: Callable[[], Pipeline],
+    steps: _Steps, results: ResultFolder | None,
+) -> Result:  # fmt: skip
+    """Read, segment and, where there is a folder for them, write the results."""
+    with steps.step("read", "reading the CT"):
+        image = read_image(source, series)
+    chosen, notes = _writable(formats, image)
+    with steps.step("load", "loading the networks"):
+        pipeline = load()
+    site, organs = pipeline.site, [organ.key for organ in pipeline.organs]
+    if "seg" in chosen:
+        # Before minutes are spent: an organ without codes cannot be written.
+        for key in organs:
+            segment_codes(site.organ(key).name)
+    found = pipeline.segment(image, steps.progress)
+    if results is not None:
+        with steps.step("write", "writing the results"), writing(results.folder):
+            notes += _write_contours(results.staging, chosen, image, found, site)
             view = lps_view(image.hu, found.label, found.affine)
-            write_preview(results.staging / PREVIEW, view, pipeline.site, found.measures, asked)
-        report = make_report(pipeline, image, found, asked, seconds, notes)
-        with writing(results.folder):
-            _write_report(results, report, view, pipeline.site)
-            files = tuple(sorted(p.name for p in results.staging.iterdir()))
-        results.publish()
-    return Result(found, report, pipeline.site, results.folder, files)
+            write_preview(results.staging / PREVIEW, view, site, found.measures, organs)
+    report = make_report(
+        site, image, found.measures, found.missing, organs=organs, warnings=[*found.warnings, *notes],
+        seconds=found.seconds | steps.seconds, device=pipeline.device, engine=pipeline.computed,
+        weights=pipeline.weights,
+    )  # fmt: skip
+    if results is None:
+        return Result(found, report, site)
+    with writing(results.folder):
+        _write_report(results, report, view, site)
+        files = tuple(sorted(p.name for p in results.staging.iterdir()))
+    results.publish()
+    return Result(found, report, site, results.folder, files)
 
 
 def _write_report(results: ResultFolder, report: dict[str, Any], view: View, site: Site) -> None:
@@ -173,13 +189,8 @@ def _write_report(results: ResultFolder, report: dict[str, Any], view: View, sit
     (results.staging / PAGE).write_text(page, encoding="utf-8")
 
 
-def load_pipeline(bundle: str | Path | None, device: str, organs: Sequence[str] | None, engine: str) -> Pipeline:
-    """The two-stage bundle with its weights. Raises WeightsError or ConfigError."""
-    return Pipeline(bundle, device, organs, engine)
-
-
 def check_formats(formats: Sequence[str] | None, out: str | Path | None) -> None:
-    """Raises ConfigError for a format that is none of ``FORMATS`` nor "all", or for any where nothing is written."""
+    """Raise ConfigError for a format that is none of ``FORMATS`` nor "all", or for any if nothing is written."""
     if formats and out is None:
         raise ConfigError(f"formats {', '.join(formats)}: give a folder to write them to")
     for name in formats or ():
@@ -187,17 +198,17 @@ def check_formats(formats: Sequence[str] | None, out: str | Path | None) -> None
             raise ConfigError(f"unknown format {name!r}; choose of: {', '.join(FORMATS)}, {ALL}")
 
 
-def _wanted(formats: Sequence[str] | None, image: CtImage) -> tuple[tuple[str, ...], list[str]]:
-    """The formats that can be written, and a note on what cannot; an error where it was asked for by name."""
+def _writable(formats: Sequence[str] | None, image: CtImage) -> tuple[tuple[str, ...], list[str]]:
+    """Return the formats that can be written, and notes on those that cannot. Raises for one that was named."""
     every = ALL in (formats or ())
     named = [name for name in formats or () if name in DICOM_FORMATS and not every]
-    wanted = tuple(formats) if formats and not every else FORMATS if every else DEFAULT
+    chosen = tuple(formats) if formats and not every else FORMATS if every else DEFAULT
     if image.volume is None:
         if named:
             what = DICOM_FORMATS[named[0]]
             raise ConfigError(f"{what} refers to DICOM slices, but the input is {image.kind}; give a DICOM folder")
         return ("nifti",), []
-    dicom = [name for name in wanted if name in DICOM_FORMATS]
+    dicom = [name for name in chosen if name in DICOM_FORMATS]
     if dicom and not image.volume.frame_of_reference_uid:
         if named:
             raise GeometryError(
@@ -211,42 +222,24 @@ def _wanted(formats: Sequence[str] | None, image: CtImage) -> tuple[tuple[str, .
         except ConfigError as error:
             if named:
                 raise
-            return tuple(name for name in wanted if name != "seg"), [f"no DICOM SEG written: {error}"]
-    return wanted, []
+            return tuple(name for name in chosen if name != "seg"), [f"no DICOM SEG written: {error}"]
+    return chosen, []
 
 
 def _listed(name: str, given: Sequence[str] | None) -> list[str] | None:
-    """``given`` as a list. Raises ConfigError for one string, which would be taken for its letters."""
+    """Return ``given`` as a list. Raises ConfigError for one string, which would be taken for its letters."""
     if isinstance(given, str):
         raise ConfigError(f"{name} is {given!r}; give a list, such as [{given!r}]")
     return list(given) if given is not None else None
 
 
-@contextmanager
-def _hushed() -> Iterator[None]:
-    """Without MONAI's remarks: the check of the input has spoken already, and the rest is for programmers."""
-    logger = logging.getLogger("monai")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
 def _write_contours(
-    staging: Path,
-    wanted: tuple[str, ...],
-    image: CtImage,
-    found: Segmentation,
-    site: Site,
+    staging: Path, formats: tuple[str, ...], image: CtImage, found: Segmentation, site: Site
 ) -> list[str]:
-    """Write the label map in the formats wanted, and tell what could not be written."""
-    if "nifti" in wanted:
-        write_segmentation(staging / SEGMENTATION, found.label, found.affine, image.volume is not None)
-    dicom = [name for name in wanted if name in DICOM_FORMATS]
+    """Write the label map in each of ``formats``; return notes on what could not be written."""
+    if "nifti" in formats:
+        write_label_map(staging / SEGMENTATION, found.label, found.affine, image.volume is not None)
+    dicom = [name for name in formats if name in DICOM_FORMATS]
     if not found.measures and not dicom:
         return ["no organ was found"]
     if image.volume is None or not dicom:
@@ -274,14 +267,16 @@ def _rois(found: Segmentation, site: Site) -> Iterator[Roi]:
         yield Roi(organ.name, organ.color, found.label[place] == organ.value, start=start)
 
 
-class _timed:
-    """Seconds spent in the block, as ``seconds[name]``."""
+class _Steps:
+    """The steps of a run: reported to ``progress`` as they begin, with their ``seconds`` by name afterwards."""
 
-    def __init__(self, seconds: dict[str, float], name: str) -> None:
-        self.seconds, self.name = seconds, name
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress: Progress = progress or (lambda step: None)
+        self.seconds: dict[str, float] = {}
 
-    def __enter__(self) -> None:
-        self.began = time.perf_counter()
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds[self.name] = time.perf_counter() - self.began
+    @contextmanager
+    def step(self, name: str, title: str) -> Iterator[None]:
+        self.progress(title)
+        began = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - began

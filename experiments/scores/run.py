@@ -30,8 +30,8 @@ from oarseg.evaluation.scores import write_scores
 from oarseg.files import writing
 from oarseg.geometry.label_map import LabelMap
 from oarseg.images.label_maps import check_same_grid, read_label_map
+from oarseg.images.nifti import write_label_map
 from oarseg.images.read import read_image
-from oarseg.images.results_folder import write_segmentation
 from oarseg.inference import Pipeline
 
 
@@ -61,7 +61,7 @@ def _keep(path: Path, label: np.ndarray, affine: np.ndarray) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".partial-{path.name}")
-        write_segmentation(partial, label, affine)
+        write_label_map(partial, label, affine)
         os.replace(partial, path)
 
 

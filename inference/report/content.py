@@ -10,8 +10,10 @@ from typing import Any
 import numpy as np
 
 from oarseg import __version__
+from oarseg.geometry.affine import voxel_spacing
+from oarseg.images.read import CtImage
 from oarseg.inference.report.measure import Measure
-from oarseg.sites import Site
+from oarseg.sites import Organ, Site
 
 DISCLAIMER = (
     "For research use only; not a medical device. Contours were made automatically and must be reviewed by a qualified "
@@ -23,38 +25,42 @@ PACKAGES = ("torch", "monai", "numpy", "nibabel", "pydicom", "openvino", "highdi
 
 
 def make_report(
-    pipeline: Any,
-    image: Any,
-    found: Any,
-    asked: Sequence[str],
-    seconds: Mapping[str, float],
-    notes: Sequence[str] = (),
-) -> dict:
-    """The content of ``report.json``.
+    site: Site, image: CtImage, measures: Mapping[str, Measure], missing: Mapping[str, str], *, organs: Sequence[str],
+    warnings: Sequence[str], seconds: Mapping[str, float], device: str, engine: Mapping[str, str],
+    weights: Mapping[str, str],
+) -> dict[str, Any]:  # fmt: skip
+    """Return the content of ``report.json``. It names no patient: see :func:`describe_input`.
 
-    Args: ``pipeline`` (site, device, weights), ``image`` (a ``CtImage``), ``found`` (a ``Segmentation``),
-    ``asked``: organ keys that were to be found, ``seconds`` by step, ``notes``: further warnings.
-    It names no patient: of the input it has the size, the spacing and a hash of the series UID.
+    Args:
+        measures, missing: the organs that were found, and why others were not, by key.
+        organs: keys of the organs to be found.
+        warnings: about the contours; those of ``image`` come before them.
+        seconds: by step.
+        device, engine, weights: what computed (see ``Pipeline``).
     """
-    site: Site = pipeline.site
-    border = [f"{site.organ(k).title}: reaches the edge of the image and may be cut off"
-              for k, m in found.measures.items() if m.at_border]  # fmt: skip
+    border = [f"{site.organ(key).title}: reaches the edge of the image and may be cut off"
+              for key, found in measures.items() if found.at_border]  # fmt: skip
     return {
         "schema": SCHEMA,
         "disclaimer": DISCLAIMER,
         "site": site.site,
-        "organs": {o.key: _organ_row(o, found.measures, found.missing) for o in site.organs if o.key in asked},
-        "warnings": [*image.warnings, *found.warnings, *border, *notes],
+        "organs": {o.key: _organ_row(o, measures, missing) for o in site.organs if o.key in organs},
+        "warnings": [*image.warnings, *warnings, *border],
         "input": describe_input(image),
         "seconds": {key: round(float(value), 3) for key, value in seconds.items()},
-        "device": str(pipeline.device),
-        "engine": dict(pipeline.computed),
-        "weights": dict(pipeline.weights),
+        "device": device,
+        "engine": dict(engine),
+        "weights": dict(weights),
         "versions": versions(),
     }
 
 
-def _organ_row(organ: Any, measures: Mapping[str, Measure], missing: Mapping[str, str]) -> dict:
+def computed_by(report: Mapping[str, Any]) -> str:
+    """Return what computed the contours, in a few words: "openvino int8 on cpu"."""
+    return f"{report['engine']['name']} {report['engine']['precision']} on {report['device']}"
+
+
+def _organ_row(organ: Organ, measures: Mapping[str, Measure], missing: Mapping[str, str]) -> dict[str, Any]:
     row: dict[str, Any] = {"name": organ.name, "label": organ.value, "found": organ.key in measures}
     if organ.key not in measures:
         return row | {"reason": missing.get(organ.key, "no voxel was given to it")}
@@ -68,22 +74,21 @@ def _organ_row(organ: Any, measures: Mapping[str, Measure], missing: Mapping[str
     }
 
 
-def describe_input(image: Any) -> dict:
-    """Size, spacing and kind of a ``CtImage``; the series only as a hash."""
-    spacing = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0)
+def describe_input(image: CtImage) -> dict[str, Any]:
+    """Return size, spacing and kind of a CT; its series only as a hash."""
     row = {
         "modality": "CT",
         "kind": image.kind,
         "axes": "slices, rows, columns" if image.kind == "DICOM" else "as in the file",
         "size_voxels": [int(n) for n in image.hu.shape],
-        "spacing_mm": [round(float(s), 4) for s in spacing],
+        "spacing_mm": [round(float(s), 4) for s in voxel_spacing(image.affine)],
         "affine_ras_mm": [[round(float(v), 6) for v in line] for line in np.asarray(image.affine)],
     }
     return row | ({"series_sha256_16": image.series} if image.series else {})
 
 
 def versions() -> dict[str, str]:
-    """Versions of oarseg, Python and what the numbers depend on."""
+    """Return the versions of oarseg, Python and what the numbers depend on."""
     found = {"oarseg": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -94,7 +99,7 @@ def versions() -> dict[str, str]:
 
 
 def summary_lines(report: Mapping[str, Any]) -> list[str]:
-    """The organs of a report as a table for people, one line each."""
+    """Return the organs of a report as a table for people, one line each."""
     lines = []
     for row in report["organs"].values():
         text = f"{row['volume_cm3']:8.1f} cm3" if row["found"] else f"not found: {row['reason']}"

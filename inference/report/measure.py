@@ -1,4 +1,6 @@
-"""Volume, place and extent of each organ of a label map. Positions are patient millimetres, LPS as DICOM has them.
+"""Volume, place and extent of each organ of a label map, and what is implausible about them.
+
+Positions are patient millimetres, LPS as DICOM has them.
 
 >>> measures = measure(label, affine, load_site("head_neck"))      # doctest: +SKIP
 >>> measures["eye_left"].volume_cm3, measures["eye_left"].centroid_lps_mm                         # doctest: +SKIP
@@ -6,14 +8,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from scipy import ndimage
 
+from oarseg.geometry.affine import LPS_TO_RAS
 from oarseg.sites import Site
-
-RAS_TO_LPS = np.array([-1.0, -1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,9 @@ def measure(label: np.ndarray, affine: np.ndarray, site: Site) -> dict[str, Meas
 
 def _measure(mask: np.ndarray, box: tuple[slice, slice, slice], shape: tuple[int, ...], affine: np.ndarray) -> Measure:
     index = np.argwhere(mask) + [s.start for s in box]
-    turn = RAS_TO_LPS[:, None] * affine[:3, :3]
-    points = index @ turn.T + RAS_TO_LPS * affine[:3, 3]
+    affine = LPS_TO_RAS @ affine
+    turn = affine[:3, :3]
+    points = index @ turn.T + affine[:3, 3]
     # A voxel reaches half a step along each of its three axes, whichever way they point.
     reach = np.abs(turn).sum(axis=1) / 2
     return Measure(
@@ -65,3 +68,21 @@ def _measure(mask: np.ndarray, box: tuple[slice, slice, slice], shape: tuple[int
 def _triple(values: np.ndarray) -> tuple[float, float, float]:
     x, y, z = (float(v) for v in values)
     return x, y, z
+
+
+def implausibilities(measures: Mapping[str, Measure], site: Site) -> list[str]:
+    """Return warnings about volumes that no organ has, and about left and right exchanged."""
+    warnings = []
+    for key, found in measures.items():
+        organ = site.organ(key)
+        low, high = organ.volume_cm3
+        if not low <= found.volume_cm3 <= high:
+            warnings.append(
+                f"{organ.title}: {found.volume_cm3:.1f} cm3, outside the usual {low:g} to {high:g} cm3; "
+                "it may be cut off by the scan, diseased, or wrong"
+            )
+        twin = measures.get(organ.mirror or "")
+        # LPS: x grows towards the patient's left.
+        if key.endswith("_left") and twin and found.centroid_lps_mm[0] <= twin.centroid_lps_mm[0]:
+            warnings.append(f"{organ.title} lies to the right of {site.organ(organ.mirror).title}: check both")
+    return warnings

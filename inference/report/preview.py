@@ -19,7 +19,7 @@ from matplotlib.patheffects import withStroke
 from scipy import ndimage
 
 from oarseg import __version__
-from oarseg.geometry.affine import OBLIQUE_DEGREES, obliqueness
+from oarseg.geometry.affine import LPS_TO_RAS, OBLIQUE_DEGREES, obliqueness, voxel_spacing
 from oarseg.inference.report.measure import Measure
 from oarseg.sites import Organ, Site
 
@@ -51,11 +51,11 @@ class View:
     @property
     def spacing(self) -> tuple[float, ...]:
         """Millimetres along x, y, z."""
-        return tuple(np.linalg.norm(self.affine[:3, :3], axis=0).tolist())
+        return tuple(voxel_spacing(self.affine).tolist())
 
     @property
     def slant(self) -> str:
-        """What to add to a plane's name where the planes are not the patient's."""
+        """What is added to a plane's name if the planes are not the patient's."""
         degrees = obliqueness(self.affine)
         return f" but {degrees:.0f} degrees oblique" if degrees > OBLIQUE_DEGREES else ""
 
@@ -92,15 +92,15 @@ def write_preview(
     view: View,
     site: Site,
     measures: Mapping[str, Measure],
-    asked: Sequence[str] | None = None,
+    organ_keys: Sequence[str] | None = None,
 ) -> None:
-    """Draw ``path`` (PNG).
+    """Draw the picture ``path`` (PNG).
 
-    Args: ``view`` of the CT and its label map, from ``lps_view``; ``measures`` from
-    ``oarseg.inference.report.measure.measure``; ``asked``: keys for the legend (all by default), the ones without a measure
-    are marked as not found. Raises OSError where the file cannot be written.
+    Args: ``view`` of the CT and its label map, from ``lps_view``; ``measures``: of the organs that were found;
+    ``organ_keys``: of the legend (all by default); those without a measure are marked as not found.
+    Raises OSError if the file cannot be written.
     """
-    organs = [o for o in site.organs if asked is None or o.key in asked]
+    organs = [o for o in site.organs if organ_keys is None or o.key in organ_keys]
     window = shown_box(view)
     figure = Figure(figsize=SIZE_INCHES, dpi=DPI, facecolor=BACKGROUND)
     canvas = FigureCanvasAgg(figure)
@@ -132,7 +132,7 @@ def lps_view(hu: np.ndarray, label: np.ndarray, affine: np.ndarray) -> View:
     return View(
         nib.orientations.apply_orientation(hu, turn),
         nib.orientations.apply_orientation(label, turn),
-        np.diag([-1.0, -1.0, 1.0, 1.0]) @ turned,
+        LPS_TO_RAS @ turned,
         boxes,
     )
 
@@ -253,8 +253,8 @@ def _legend(axes: object, organs: Sequence[Organ], measures: Mapping[str, Measur
         style = "-" if found else ":"
         axes.plot([0.05, 0.15], [y, y], style, color=rgb(organ), linewidth=4)
         axes.text(0.19, y, organ.name, color=TEXT if found else MUTED, va="center", fontsize=12)
-        told = f"{found.volume_cm3:.1f} cm\u00b3" if found else "not found"
-        axes.text(0.92, y, told, color=TEXT if found else MUTED, va="center", ha="right", fontsize=12)
+        volume = f"{found.volume_cm3:.1f} cm\u00b3" if found else "not found"
+        axes.text(0.92, y, volume, color=TEXT if found else MUTED, va="center", ha="right", fontsize=12)
     note = (
         f"HU {WINDOW_HU[0]} to {WINDOW_HU[1]}; positions are patient coordinates (LPS)\n"
         "L, R, A, P, S, I: the patient's left, right, front, back, up, down"

@@ -129,5 +129,5 @@ class FakePipeline:
 @pytest.fixture
 def fake(monkeypatch):
     """Replace the pipeline; the class is returned, so that a test can change what it does."""
-    monkeypatch.setattr("oarseg.inference.job.load_pipeline", lambda *options: FakePipeline(*options))
+    monkeypatch.setattr("oarseg.inference.job.Pipeline", lambda *options: FakePipeline(*options))
     return FakePipeline

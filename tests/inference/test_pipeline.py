@@ -12,8 +12,7 @@ from oarseg.bundles import FOLDER
 from oarseg.checksum import part_files
 from oarseg.errors import ConfigError, WeightsError
 from oarseg.inference import Pipeline
-from oarseg.inference.report.measure import measure
-from oarseg.inference.report.plausibility import implausibilities
+from oarseg.inference.report.measure import implausibilities, measure
 from oarseg.sites import load_site
 
 SITE = load_site()

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from oarseg.inference.report.content import make_report, summary_lines
+from oarseg.inference.report.content import computed_by, make_report, summary_lines
 from oarseg.inference.report.measure import measure
 from oarseg.sites import load_site
 
@@ -77,16 +77,15 @@ def test_an_organ_at_the_edge_is_noticed():
 
 
 def report(label: np.ndarray) -> dict:
-    """A report about ``label`` by stand-ins for the pipeline and the image."""
+    """A report about ``label`` by a stand-in for the image."""
     weights = {"file": "model.pt", "sha256": "ab", "bundle": "hn_ct_two_stage", "version": "0"}
     computed = {"name": "torch", "precision": "fp32", "networks": "models/model.pt"}
-    pipeline = SimpleNamespace(computed=computed, site=SITE, device="cpu", weights=weights)
     image = SimpleNamespace(hu=np.zeros((10, 20, 30)), affine=DICOM, kind="DICOM", series="0123", warnings=("odd",))
-    found = SimpleNamespace(
-        missing={"brainstem": "stage 1 did not find it"}, warnings=["large"], measures=measure(label, DICOM, SITE)
-    )
-    asked = ["brainstem", "parotid_left", "parotid_right"]
-    return make_report(pipeline, image, found, asked, {"read": 1.23456}, ["note"])
+    return make_report(
+        SITE, image, measure(label, DICOM, SITE), {"brainstem": "stage 1 did not find it"},
+        organs=["brainstem", "parotid_left", "parotid_right"], warnings=["large", "note"], seconds={"read": 1.23456},
+        device="cpu", engine=computed, weights=weights,
+    )  # fmt: skip
 
 
 def test_the_report_says_what_was_found_and_what_was_not():
@@ -105,5 +104,6 @@ def test_the_report_says_what_was_found_and_what_was_not():
 
 
 def test_the_summary_has_a_line_an_organ():
+    assert computed_by(report(label_map())) == "torch fp32 on cpu"
     lines = summary_lines(report(label_map()))
     assert len(lines) == 3 and "not found: stage 1" in lines[0] and "0.4 cm3" in lines[1]
