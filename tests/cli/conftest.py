@@ -114,7 +114,7 @@ class FakePipeline:
                 progress(f"stage 2: {key}")
                 inside = (lps >= np.array(low) - 0.1).all(-1) & (lps <= np.array(high) + 0.1).all(-1)
                 label[inside] = self.site.values[key]
-        missing = {"brainstem": "stage 1 did not find it"}
+        missing = {key: "stage 1 did not find it" for key in ("brainstem",) if not self.keys or key in self.keys}
         return SimpleNamespace(
             label=label,
             affine=affine,
