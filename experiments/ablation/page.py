@@ -18,6 +18,7 @@ from experiments.ablation.stored import (
     read_stored,
     well_covered,
 )
+from experiments.ablation.takeaway import takeaway
 from experiments.scores.findings import failure_list, gains
 from experiments.scores.tables import results_table, span, stored_rows
 from oarseg.errors import ConfigError
@@ -31,19 +32,25 @@ COST_TOLERANCE = 0.1
 HEAD = """\
 # Results
 
-Written by `python -m experiments.ablation.run table` from what `experiments/results` holds. Do not edit.
+How well the contours agree with those of clinicians and experts, what each part of the method adds, and how other
+networks do at the same cost.
+"""
+RULES = """\
+All scores are of validation cases that no network was trained on, against clinical and expert contours, on the original
+grid. An organ that is not found scores 0. Intervals are 95 %, by bootstrap over cases. Each row is one training with
+one random seed; the intervals do not include what another seed would change.
 
-All scores: validation cases only, never trained on; expert and clinical contours only; on the original grid; an organ
-that is not found scores 0. Intervals are 95 %, by bootstrap over cases. One training a row, one random seed: what a
-second seed would change is not in the intervals.
+This page is written by `python -m experiments.ablation.run table` from the scores in `experiments/results`. Do not edit
+it.
 """
 SHIPPED = """\
 ## The shipped system
 
 {table}
 
-Beside published figures. The thesis measured on ten cases of one hospital after 6000 steps of training, the two
-observers on public expert contours: none of them is this test set, so they say what is usual, not who is better.
+The next table puts published figures beside ours. The thesis used ten cases of one hospital and 6000 steps of training;
+the two observers drew public expert contours. Neither used these patients: the figures show what is usual, not who is
+better.
 
 {beside}
 
@@ -56,39 +63,44 @@ What stage 2 adds, paired by case:
 METHOD = """\
 ## Ablations and other networks
 
-Every row trains through `{bundles}`, from nothing, with the same training cases, augmentation, crops
-({crop} voxels), batch ({batch_size}), learning rate ({learning_rate}) and schedule, and is scored by the same code as
-the shipped system: stage 1 alone, over the whole scan, with the weights' running average. Rows that train one organ's
-stage 2 put it into the boxes of another row's stage 1 and are scored on that organ, both sides of it. The budget is
-small on purpose, {steps} steps of stage 1 where nothing else is said, so that anyone can repeat it on two cores;
-compare rows with each other, not with the shipped weights. Cost is processor time of the training process on one core,
-reading the data included, so that it does not depend on what else ran. In brackets what the thesis has; "difference" is
-the mean over organs of the paired differences in Dice to the row named. Means are of all organs, and of those that at
-least {least} cases label: in a mean of all, an organ that one patient shows weighs as much as one of sixteen.
+Compare the rows with each other, not with the shipped weights: the training is short on purpose ({steps} steps of stage
+1 unless a row says otherwise), so that anyone can repeat it on two cores.
+
+- **Training.** Every row trains through `{bundles}`, from random weights, with the same cases, augmentation, crops
+  ({crop} voxels), batch ({batch_size}), learning rate ({learning_rate}) and schedule.
+- **Scoring.** The same code as for the shipped system scores stage 1 alone, over the whole scan, with the weights'
+  running average. Rows that train the stage 2 of one organ use the boxes of another row's stage 1; that organ alone is
+  scored, on both sides.
+- **Cost.** Processor time of the training process on one core, reading the data included. It does not depend on what
+  else ran.
+- **Columns.** In brackets: the thesis. "Difference": mean over organs of the paired differences in Dice to the row
+  named. Means are of all organs, and of those that {least} cases or more label; in a mean of all organs, an organ of
+  one patient weighs as much as one of sixteen.
 """
 EQUAL = """\
-The method spends its time on a localizer and five networks of stage 2 (right eye, optic nerve and parotid gland are
-their left twins mirrored). The other networks see the same crops, cases and augmentation in one stage and get the core
-minutes of both stages in more steps of stage 1; `{start}` is where the two stages start."""
+The method trains a localizer and five networks of stage 2 (right eye, optic nerve and parotid gland are their left
+twins mirrored). The other networks see the same crops, cases and augmentation in one stage; instead of a stage 2 they
+get more steps, for about as many core minutes. `{start}` is the stage 1 that the two stages start from."""
 MEASURED = """\
 ### What a pass costs
 
 One forward pass at {size} voxels (or the next size that the network's poolings divide), {precision}, {threads}
-thread(s), median of {repeats}, the networks in turn; the ratio is the median of the ratios within a turn. Peak memory
-is that of a fresh process, the libraries included. `python -m experiments.ablation.run measure`.
+thread(s), median of {repeats} turns in which the networks alternate. The ratio is the median of the ratios within a
+turn. Peak memory is that of a fresh process, libraries included. Command: `python -m experiments.ablation.run measure`.
 """
 COMMANDS = """\
 ### Commands
 
-`python -m experiments.ablation.run run ROW --dataset-dir DATASET` trains, segments, scores and stores one row, and
-without `ROW` all of them. What it runs for each row, with the overrides that it writes into the second config:"""
+`python -m experiments.ablation.run run ROW --dataset-dir DATASET` trains, segments, scores and stores one row; without
+`ROW`, all rows. It runs these commands, with the overrides that it writes into the second config:"""
 
 
 def report(plan: Plan, results: Path) -> str:
     """The whole page. ``results``: folder of the stored rows; the shipped system's scores lie in its parent."""
     site = load_site()
     stored = read_stored(plan, results, site)
-    parts = [HEAD, _shipped(plan, results.parent, site), _method(plan)]
+    parts = [HEAD, takeaway(plan, stored, results.parent, site), RULES, _shipped(plan, results.parent, site)]
+    parts.append(_method(plan))
     parts += [_section(table, plan, stored, site) for table in plan.tables]
     parts += [_measured(plan, results), stage2_section(results), _commands(plan, stored)]
     return "\n".join(part for part in parts if part)
@@ -194,10 +206,10 @@ def _fairness(table: Table, stored: Mapping[str, Stored]) -> str:
     shares = {n: s / own - 1 for n, s in others.items() if s and own and n not in (table.against, start)}
     if not shares:
         return ""
-    told = ", ".join(f"`{name}` {share:+.0%}" for name, share in shares.items())
+    listed = ", ".join(f"`{name}` {share:+.0%}" for name, share in shares.items())
     uneven = [f"`{name}`" for name, share in shares.items() if abs(share) > COST_TOLERANCE]
     verdict = f" More than {COST_TOLERANCE:.0%} off, so not of equal cost: {', '.join(uneven)}." if uneven else ""
-    return f"Core minutes against those of `{table.against}`: {told}.{verdict}"
+    return f"Core minutes against those of `{table.against}`: {listed}.{verdict}"
 
 
 def _order(table: Table, plan: Plan, stored: Mapping[str, Stored], organs: list[str] | None) -> str:
@@ -206,15 +218,15 @@ def _order(table: Table, plan: Plan, stored: Mapping[str, Stored], organs: list[
     if len(here) < 2:
         return ""
     which = "all organs" if organs is None else f"the organs with {LEAST_CASES} cases or more"
-    told = f"Order by the mean of {which}, best first: {_named(here)} here, {_named(there)} in the thesis."
+    both = f"Order by the mean of {which}, best first: {_named(here)} here, {_named(there)} in the thesis."
     pairs = exchanged(here, there)
     if not pairs:
-        return f"{told} The same."
+        return f"{both} The same."
     sentences = []
     for better, worse in pairs:
         apart = difference(stored[better], stored[worse], organs)
         sentences.append(f"`{better}` is above `{worse}` here ({_signed(apart)}, {_sure(apart)}), below it there")
-    return f"{told} **Different**: {'; '.join(sentences)}."
+    return f"{both} **Different**: {'; '.join(sentences)}."
 
 
 def _sure(apart: object) -> str:

@@ -10,9 +10,9 @@ from oarseg.errors import ConfigError
 TEXT = """\
 ### What stage 2 costs
 
-One pass of each of the {organs} organs at its own grid, {threads} thread(s), median of {repeats}, the two in turn; the
-ratio is the median of the ratios within a turn. Seconds are processor time. The file holds stage 2 alone, in half
-precision. `python -m experiments.ablation.run measure`.
+One pass of each of the {organs} organs at its own grid, {threads} thread(s), median of {repeats} turns in which the two
+alternate. The ratio is the median of the ratios within a turn. Seconds are processor time. The file holds stage 2
+alone, in half precision. Command: `python -m experiments.ablation.run measure`.
 """
 
 

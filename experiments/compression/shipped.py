@@ -21,14 +21,14 @@ from oarseg.training.weights import read_state
 COMPRESSED = RESULTS / "compressed"
 BUNDLE = FOLDER / "hn_ct_two_stage"
 TITLES = {"stage1": "Stage 1", "two_stage": "Two stages"}
-# What the weights do not tell, of those of this SHA-256.
+# How the packed localizer with this SHA-256 was made: its file does not say.
 ORIGIN_OF = "a5ae84a4cc483a35ae04565ab7f7e85c82e7c8207ee2abe2fafbaa401c3d7b53"
 ORIGIN = (
-    "It was pruned from the localizer of width 12 (docs/results.md, `long12`), as packed to 55 levels: a third of each "
-    "layer's channels, in four steps of 300 optimizer steps (`narrow 12 pruned` below), and 1600 more (learning rate "
-    "0.001; `narrow 8 retrained`), for its speed. Validation scores of three such sets had been seen. The organs' "
-    "networks were neither pruned nor retrained; they have 127 levels since the left optic nerve of the one validation "
-    "case that has it had been seen to have 0.02 less with 63, and this localizer."
+    "It was pruned, for its speed, from the localizer of width 12 (`long12` in [results](results.md)), packed to 55 "
+    "levels: a third of each layer's channels in four steps of 300 optimizer steps (`narrow 12 pruned` below), then "
+    "1600 more steps (learning rate 0.001; `narrow 8 retrained`). It was chosen from three such sets after their "
+    "validation scores had been seen. The networks of the organs were neither pruned nor retrained. They have 127 "
+    "levels, because with 63 and this localizer the left optic nerve of the one validation case that has it lost 0.02."
 )
 # Not BatchNorm's statistics: the published sizes count parameters.
 TRAINED = (".weight", ".bias")
@@ -47,11 +47,12 @@ def shipped_section(bundle: Path = BUNDLE, results: Path = RESULTS, site: Site |
     site = site or load_site()
     parts = [
         "## What ships",
-        "`hn_ct_two_stage/models/compressed` holds all nine networks, rounded to levels by "
-        "`python -m oarseg.compression.collection` and run in 8-bit arithmetic with the activation ranges that "
-        f"`python -m oarseg.compression.calibrate` found on training cases. {_changes(folder, bundle)} The number of "
-        "levels of stage 1 was chosen on training cases, with earlier weights, after 31 had been seen to cost "
-        "eyes on the validation case that has them. Bytes are those of the file; of float32, four for each parameter.",
+        "`hn_ct_two_stage/models/compressed` holds all nine networks. `oarseg compress collection` rounded them to "
+        "levels; they run in 8-bit arithmetic, with the activation ranges that `oarseg compress calibrate` found on "
+        f"training cases. {_changes(folder, bundle)}",
+        "The number of levels of stage 1 was chosen on training cases, with earlier weights, after 31 levels had "
+        "lowered the Dice of the eyes in the one validation case that has them. Sizes: bytes of the file; for float32 "
+        "four bytes a parameter.",
         _sizes(packed, bundle, site),
     ]
     for method, title in TITLES.items():
@@ -70,9 +71,9 @@ def _changes(folder: Path, bundle: Path) -> str:
     if kept == whole:
         return "Nothing was pruned or retrained."
     width = widths_of(packed)["encoder"][0][0]
-    other = f"{kept} parameters, not {whole}: of width {width}"
-    told = f"Stage 1 is another network than that of `model.pt`, {other}."
-    return f"{told} {ORIGIN}" if sha256(file) == ORIGIN_OF else told
+    other = f"{kept} parameters instead of {whole}, and width {width}"
+    text = f"Stage 1 is not the network of the uncompressed bundle: it has {other}."
+    return f"{text} {ORIGIN}" if sha256(file) == ORIGIN_OF else text
 
 
 def _parameters(state: Mapping[str, Tensor], prefix: str) -> int:

@@ -1,7 +1,6 @@
-"""What a bundle's shipped weights would weigh, packed at every number of levels without retraining.
+"""The size of a bundle's shipped weights, packed at every number of levels without retraining.
 
-``python -m experiments.compression.sizes`` stores it in ``results/sizes.json``. Only sizes: which Dice goes with them is
-for a chain to find out.
+``python -m experiments.compression.sizes`` stores the sizes in ``results/sizes.json``. A chain measures their Dice.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ def lively(network: nn.Module, seed: int = 0) -> nn.Module:
             tensor.normal_(0, 0.1, generator=random)
         elif name.endswith("running_var"):
             tensor.uniform_(0.5, 2, generator=random)
-        elif tensor.is_floating_point() and not name.startswith("standardize."):
+        elif tensor.is_floating_point() and "standardize." not in name:
             tensor.normal_(0, 1, generator=random)
     return network
 
