@@ -1,8 +1,21 @@
-"""Figures of the running process."""
+"""The running process: its peak memory, and libraries' warnings kept from the terminal."""
 
 from __future__ import annotations
 
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Ignore libraries' warnings while the block, or the decorated function, runs: they name lines of their own source.
+
+    What is odd about a file is in oarseg's own notes. The filter is the process's, not the thread's.
+    """
+    with warnings.catch_warnings(action="ignore"):
+        yield
 
 
 def peak_memory_mib() -> float:

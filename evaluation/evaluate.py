@@ -28,6 +28,7 @@ from oarseg.evaluation.worst import worst_page
 from oarseg.files import writing
 from oarseg.geometry.affine import voxel_spacing
 from oarseg.geometry.label_map import LabelMap
+from oarseg.process import without_warnings
 from oarseg.sites import Site
 from oarseg.sites.roi_names import NameTable, load_names
 
@@ -64,6 +65,7 @@ class Evaluation:
     notes: list[str] = field(default_factory=list)
 
 
+@without_warnings()
 def evaluate(job: EvaluationJob, site: Site) -> Evaluation:
     """Score every case, write ``job.out``, and return the scores.
 

@@ -100,8 +100,9 @@ class Site:
         known = {word.casefold(): organ for organ in self.organs for word in (organ.name, organ.key)}
         if found := known.get(name.strip().casefold()):
             return found
-        near = get_close_matches(name.strip().casefold(), known, n=1)
-        meant = f"; did you mean {known[near[0]].key}?" if near else "."
+        # Several, so that no side is proposed alone.
+        near = dict.fromkeys(known[word].key for word in get_close_matches(name.strip().casefold(), known, n=4))
+        meant = f"; did you mean {' or '.join(near)}?" if near else "."
         held = ", ".join(f"{o.key} ({o.name})" for o in self.organs)
         raise ConfigError(f"organ {name!r} is not in site {self.site!r}{meant} The site has: {held}")
 

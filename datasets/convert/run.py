@@ -27,6 +27,7 @@ from oarseg.errors import ConfigError, InputError, OutputError
 from oarseg.files import whole_file, write_json
 from oarseg.geometry.affine import voxel_spacing
 from oarseg.identity import short_hash
+from oarseg.process import without_warnings
 from oarseg.sites import Site
 from oarseg.sites.roi_names import NameTable, load_names
 from oarseg.text import printable
@@ -65,6 +66,7 @@ class Conversion:
     notes: list[str] = field(default_factory=list)
 
 
+@without_warnings()
 def plan(
     set_name: str, source: Path, out: Path, site: Site, seed: int = 0, validation: float = 0.15,
     names: Path | None = None, numbers: Path | None = None,
@@ -114,6 +116,7 @@ def plan(
     return Plan(data_set, source, listing, state, todo, (known, where) if data_set.numbered else None, site, table)
 
 
+@without_warnings()
 def convert(work: Plan, step: Callable[[str], None] = lambda name: None) -> Conversion:
     """Convert what is left of ``work`` and return what is in the data set now.
 

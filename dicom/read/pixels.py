@@ -13,10 +13,10 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from oarseg.dicom.guards import jpeg, jpeg2000
-from oarseg.dicom.guards.frame import take_frame
-from oarseg.dicom.guards.jpeg2000 import Decoder, quick_decoder
+from oarseg.dicom.guards.compressed import checked_frame
 from oarseg.dicom.read.decoders import has_decoder, has_plugin, no_decoder
 from oarseg.dicom.read.header import Header
+from oarseg.dicom.read.jpeg2000 import Decoder, quick_decoder
 from oarseg.errors import InputError
 from oarseg.geometry.check_ct import MAX_VOXELS
 
@@ -31,9 +31,6 @@ NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1")
 PLAIN = (*NATIVE, "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")
 # Reading and NumPy leave the interpreter to the others; more threads than this wait for the disk.
 THREADS = min(8, os.cpu_count() or 1)
-
-# What is looked at before it is decoded.
-CHECKS = dict.fromkeys(jpeg.SYNTAXES, jpeg.check_stream) | dict.fromkeys(jpeg2000.SYNTAXES, jpeg2000.check_stream)
 
 
 def read_hu(slices: Sequence[Header], rows: int, columns: int) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -122,9 +119,7 @@ def _decode(header: Header) -> np.ndarray:
         raise InputError(f"{name}: the file is cut short within the compressed pixel data; transfer it again")
     try:
         if syntax not in PLAIN:
-            stream = take_frame(dataset, header)
-            if check := CHECKS.get(syntax):
-                check(stream, header)
+            checked_frame(dataset, header)
         return dataset.pixel_array
     except InputError:
         raise

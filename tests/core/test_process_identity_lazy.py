@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import warnings
 
 import pytest
 
 from oarseg.identity import short_hash, uid_hash
 from oarseg.lazy import lazy_names
-from oarseg.process import peak_memory_mib
+from oarseg.process import peak_memory_mib, without_warnings
 
 UID = "1.2.840.113619.2.1"
 
@@ -62,3 +63,14 @@ def test_nothing_is_imported_before_it_is_used() -> None:
     code = f"import sys, oarseg; before = {seen}; oarseg.OarsegError; print(before, {seen})"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.split() == ["False", "True"]
+
+
+def test_libraries_warnings_are_kept_from_the_terminal(recwarn: pytest.WarningsRecorder) -> None:
+    @without_warnings()
+    def noisy() -> int:
+        warnings.warn("Invalid value for VR DA", UserWarning, stacklevel=1)
+        return 3
+
+    assert noisy() == noisy() == 3 and not recwarn.list
+    warnings.warn("after", UserWarning, stacklevel=1)
+    assert [str(w.message) for w in recwarn.list] == ["after"]

@@ -11,8 +11,8 @@ from compressed_series import put_image
 from pydicom.uid import ImplicitVRLittleEndian, JPEG2000Lossless, JPEGExtended12Bit, JPEGLSLossless, RLELossless
 
 from oarseg.dicom import choose_series, read_ct, scan_folder
-from oarseg.dicom.guards.jpeg2000 import decode, quick_decoder
 from oarseg.dicom.read import pixels
+from oarseg.dicom.read.jpeg2000 import decode, quick_decoder
 from oarseg.dicom.read.series import read_series
 from oarseg.errors import InputError
 
@@ -130,7 +130,7 @@ def test_jpeg_2000_by_several_threads_is_that_of_pydicom(values, bits, edited) -
 def test_jpeg_2000_that_pillow_reads_otherwise_is_left_to_pydicom(edited, monkeypatch) -> None:
     values = stored(0, 4095)
     folder = edited(compressed(values, 12), shape=SHAPE)
-    monkeypatch.setattr("oarseg.dicom.guards.jpeg2000.decode", lambda header: values[0].astype(np.uint16) + 1)
+    monkeypatch.setattr("oarseg.dicom.read.jpeg2000.decode", lambda header: values[0].astype(np.uint16) + 1)
     assert quick_decoder(choose_series(scan_folder(folder)).slices) is None
     np.testing.assert_array_equal(read_ct(folder).hu, values - 1024)
 
