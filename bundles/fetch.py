@@ -1,4 +1,4 @@
-"""Gets a file from a web server, with a limit, a timeout and a progress bar."""
+"""Downloads a file from a web server, with a limit of its size, a timeout and a progress bar."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def is_url(source: str) -> bool:
 
 
 def base_name(source: str) -> str:
-    """The file's name in an address or a path."""
+    """Return the file's name in an address or a path."""
     return (urlsplit(source).path if is_url(source) else Path(source).name).rpartition("/")[2]
 
 
 def download(url: str, target: Path, limit: int) -> bool:
-    """Write what is at ``url`` to ``target``; False where the server says that there is nothing.
+    """Write the file at ``url`` to ``target``; return False where the server has none.
 
-    Raises InputError where it cannot be had, breaks off, or is larger than ``limit`` bytes.
+    Raises InputError where the download fails, breaks off, or is larger than ``limit`` bytes.
     """
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT) as answer, open(target, "wb") as file:

@@ -7,6 +7,8 @@ from oarseg.bundles.provenance import provenance, stored_scores
 from oarseg.bundles.spec import BundleSpec
 
 SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+
+
 def metadata(spec: BundleSpec, checksum: str | None) -> dict:
     """Return the metadata of one bundle; ``checksum``: SHA-256 of its weights, or None while there are none.
 
@@ -47,7 +49,7 @@ def metadata(spec: BundleSpec, checksum: str | None) -> dict:
 
 
 def task(spec: BundleSpec) -> str:
-    """One line."""
+    """Return what the bundle does, in one line."""
     if spec.kind == "organ":
         return f"Segmentation of the {spec.organ.title} in radiotherapy planning CT"
     if spec.kind == "localizer":
@@ -56,7 +58,7 @@ def task(spec: BundleSpec) -> str:
 
 
 def description(spec: BundleSpec) -> str:
-    """Two or three lines."""
+    """Return how the bundle does it, in two or three lines."""
     if spec.kind == "organ":
         return (
             f"Stage 2 for the {spec.organ.title}: a 3D U-Net that segments it inside the enlarged box which stage 1 "
@@ -68,14 +70,14 @@ def description(spec: BundleSpec) -> str:
 
 
 def eval_metrics(spec: BundleSpec, checksum: str | None) -> dict[str, float]:
-    """Mean validation Dice by organ, as ``evaluate.json`` reports it; empty before there is an evaluation."""
+    """Return mean validation Dice by organ, as ``evaluate.json`` reports it; empty before there is an evaluation."""
     summary = stored_scores(spec, checksum, "stage1" if spec.kind == "localizer" else "two_stage")
     keys = [spec.organ.key] if spec.organ else [o.key for o in spec.site.organs]
     return {f"{key}_dice": round(summary[key].dice, 4) for key in keys if key in summary}
 
 
 def network_data_format(spec: BundleSpec) -> dict:
-    """Shapes for ``verify_net_in_out``; the two-stage network's forward pass is the localizer's."""
+    """Return the shapes for ``verify_net_in_out``; the two-stage network's forward pass is the localizer's."""
     organs = [spec.organ] if spec.organ else list(spec.site.organs)
     shape = list(spec.organ.grid) if spec.organ else ["8*n", "8*n", "8*n"]
     shared = {"num_channels": 1, "spatial_shape": shape, "is_patch_data": spec.kind != "organ"}

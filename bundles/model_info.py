@@ -1,4 +1,4 @@
-"""``model_info.json``: where the zip of each bundle and version is to be had, and its checksum, as MONAI's zoo has it.
+"""``model_info.json``: address and checksum of the zip of each bundle and version, as MONAI's zoo has it.
 
 ``{"<name>_v<version>": {"checksum": SHA-1 of the zip, "source": its URL}}``
 """
@@ -17,13 +17,13 @@ Info = dict[str, dict[str, str]]
 
 
 def sha1(path: Path) -> str:
-    """Hex SHA-1 of a file: what MONAI's format asks for."""
+    """Return the hex SHA-1 of a file, which MONAI's format has."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha1").hexdigest()
 
 
 def parse(text: str | bytes, where: str) -> Info:
-    """The content of a ``model_info.json`` that came from ``where``. Raises ConfigError where it is none."""
+    """Return the content of a ``model_info.json`` that came from ``where``. Raises ConfigError where it is none."""
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -35,12 +35,12 @@ def parse(text: str | bytes, where: str) -> Info:
 
 
 def read(path: Path) -> Info:
-    """The content of the file, nothing where there is none. Raises ConfigError where it is damaged."""
+    """Return the content of the file; empty where there is none. Raises ConfigError where it is damaged."""
     return parse(path.read_bytes(), str(path)) if path.exists() else {}
 
 
 def merged(earlier: Info, new: Mapping[str, dict[str, str]], overwrite: bool) -> Info:
-    """Both, sorted by name. Raises OutputError where an entry would change and ``overwrite`` is not given.
+    """Return both, sorted by name. Raises OutputError where an entry would change and ``overwrite`` is not given.
 
     Raises ConfigError where MONAI, which sorts versions as text, would take an older version for the newest.
     """

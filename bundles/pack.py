@@ -23,7 +23,7 @@ LAYOUTS = ("http", "github", "huggingface")
 
 @dataclass(frozen=True)
 class Packed:
-    """What became of one bundle. ``path``: its zip or folder; ``size``: bytes; ``sha1``: the zip's, "" for a folder.
+    """A packed bundle. ``path``: its zip or folder; ``size``: bytes; ``sha1``: the zip's, "" for a folder.
 
     ``left_out``: files and folders that lie in the bundle's folder and are no part of it.
     """
@@ -51,7 +51,7 @@ def pack(
     Layouts: "http", zips and ``model_info.json`` to put at ``base_url``; "github", zips for the release ``repo``
     (OWNER/REPO/TAG, as MONAI has it) and ``models/model_info.json``, which MONAI reads from the tagged tree;
     "huggingface", one folder a bundle to upload as a repository, its card at the top. A ``model_info.json`` that is
-    there is added to. What is there already and the same is left alone.
+    that is there gets further entries. A zip or folder that is there and the same stays.
 
     Raises ConfigError for an unknown bundle, layout or address, or a bundle that is not whole; WeightsError where one
     has no weights; OutputError where something else is there and ``overwrite`` is not given, or cannot be written.
@@ -79,21 +79,21 @@ def pack(
 
 
 def _address(layout: str, base_url: str | None, repo: str | None) -> str | None:
-    """Where the zips will lie; None for Hugging Face, which has none."""
+    """Return the address of the zips' folder; None for Hugging Face, which has none."""
     given = {"--base-url": base_url, "--repo": repo}
-    wanted = {"http": "--base-url", "github": "--repo", "huggingface": None}
-    if layout not in wanted:
+    needed = {"http": "--base-url", "github": "--repo", "huggingface": None}
+    if layout not in needed:
         raise ConfigError(f"no layout {layout!r}; there are: {', '.join(LAYOUTS)}")
     for option, value in given.items():
-        if value and option != wanted[layout]:
-            raise ConfigError(f"{option} says nothing to the layout {layout}; leave it out")
+        if value and option != needed[layout]:
+            raise ConfigError(f"the layout {layout} has no use for {option}; leave it out")
     if layout == "http":
         if not re.fullmatch(r"https?://[^\s?#]+", base_url or ""):
             raise ConfigError("give the address of the zips' folder: --base-url https://example.org/bundles")
         return base_url.rstrip("/")
     if layout == "github":
         if not re.fullmatch(r"[\w.-]+/[\w.-]+/[\w.-]+", repo or ""):
-            raise ConfigError("give the release as MONAI wants it: --repo OWNER/REPO/TAG")
+            raise ConfigError("give the release as MONAI names it: --repo OWNER/REPO/TAG")
         owner, name, tag = repo.split("/")
         return f"https://github.com/{owner}/{name}/releases/download/{tag}"
     return None
@@ -129,7 +129,7 @@ def _packed(spec: BundleSpec, folder: Path, new: Path, layout: str, work: Path) 
 
 
 def _hub_card(spec: BundleSpec, folder: Path) -> str:
-    """The card with what Hugging Face reads at its top. Others' weights are theirs to license."""
+    """Return the card, headed by what Hugging Face reads. Only oarseg's own weights get a licence."""
     licence = "license: apache-2.0\n" if is_ours(spec, verified(folder)[1]) else ""
     header = f"---\nlibrary_name: monai\n{licence}pipeline_tag: image-segmentation\ntags:\n- monai\n- medical\n---\n"
     # At the top of the repository, a folder above the picture.

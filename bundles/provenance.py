@@ -1,4 +1,4 @@
-"""What is known of a bundle's weights: shipped ones were trained here, others elsewhere, or there are none.
+"""Facts about a bundle's weights: they came with oarseg, were trained elsewhere, or there are none.
 
 Scores and training notes that are stored with oarseg are the head-and-neck site's; another site's organ of the same
 name (a brainstem, say) must not be credited with them.
@@ -46,12 +46,12 @@ def is_ours(spec: BundleSpec, checksum: str | None) -> bool:
 
 
 def stored_scores(spec: BundleSpec, checksum: str | None, method: str) -> dict[str, Score]:
-    """Stored validation results by organ key; none for weights that are not oarseg's own."""
+    """Return stored validation results by organ key; none for weights that are not oarseg's own."""
     return shipped().scores[method] if is_ours(spec, checksum) else {}
 
 
 def provenance(spec: BundleSpec, checksum: str | None) -> Provenance:
-    """The texts of a bundle; ``checksum``: of its weights, None where it has none."""
+    """Return the texts of a bundle; ``checksum``: of its weights, None where it has none."""
     if is_ours(spec, checksum):
         return _with_oarseg()
     return _trained_elsewhere(spec.site) if checksum else _no_weights(spec.site)

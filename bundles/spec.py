@@ -1,4 +1,4 @@
-"""Which bundles a site has."""
+"""The bundles of a site."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class BundleSpec:
 
 
 def bundle_specs(site: Site) -> list[BundleSpec]:
-    """All bundles of a site: the localizer, one an organ, and both stages chained."""
+    """Return all bundles of a site: the localizer, one an organ, and both stages chained."""
     return [
         BundleSpec(f"{site.prefix}_localizer", "localizer", site),
         *(BundleSpec(site.organ_bundles.format(key=o.key), "organ", site, o) for o in site.organs),

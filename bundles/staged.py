@@ -14,7 +14,7 @@ from oarseg.errors import OutputError
 
 @contextlib.contextmanager
 def staging(folder: Path) -> Iterator[Path]:
-    """A folder inside ``folder`` to work in, gone at the end. ``folder`` is made, and goes too if it is left empty.
+    """Yield a folder inside ``folder`` to work in, gone at the end. ``folder`` is made; left empty, it goes too.
 
     Raises OutputError where something cannot be written.
     """

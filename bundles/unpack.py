@@ -34,14 +34,14 @@ LISTS = (model_info.NAME, f"models/{model_info.NAME}")
 
 
 def unpack(source: str, into: Path, checksum: str | None = None, overwrite: bool = False) -> tuple[Path, str]:
-    """Put the bundle in a zip into the folder ``into``; returns the bundle's folder and its version.
+    """Put the bundle in a zip into the folder ``into``; return the bundle's folder and its version.
 
     Args: ``source``: path or http(s) address of ``<name>_v<version>.zip``. ``checksum``: SHA-1 or SHA-256 of the zip,
     in hex; without one it is looked up in the ``model_info.json`` beside the zip. ``overwrite``: replace the folder of
     an earlier copy, with all that is in it.
-    Raises InputError where the zip cannot be had, WeightsError where it or its weights are damaged or not those of the
-    checksum, ConfigError where it holds something else than the one bundle that its name says, OutputError where the
-    bundle's folder exists or cannot be written. Nothing is left behind then.
+    Raises InputError where the zip cannot be read or downloaded, WeightsError where it or its weights are damaged or
+    not those of the checksum, ConfigError where it holds something else than the one bundle that its name says,
+    OutputError where the bundle's folder exists or cannot be written. Nothing is left behind then.
     """
     match = FILE_NAME.fullmatch(base_name(source))
     if not match:
@@ -53,9 +53,9 @@ def unpack(source: str, into: Path, checksum: str | None = None, overwrite: bool
     if not is_url(source) and not Path(source).is_file():
         raise InputError(f"no file {source}; give the path or the http(s) address of a packed bundle")
     with staging(into) as work:
-        wanted = _normal(checksum) if checksum else _listed(source, match[0].removesuffix(".zip"), work)
+        expected = _normal(checksum) if checksum else _listed(source, match[0].removesuffix(".zip"), work)
         path = _downloaded(source, work) if is_url(source) else Path(source)
-        _check_sum(path, wanted)
+        _check_sum(path, expected)
         new, attic = work / "new", work / "old"
         attic.mkdir()
         _extract(path, name, new)
@@ -72,7 +72,7 @@ def _normal(checksum: str) -> str:
 
 
 def _listed(source: str, key: str, work: Path) -> str:
-    """The checksum that the list beside the zip names. Raises ConfigError where there is none."""
+    """Return the checksum that the list beside the zip names. Raises ConfigError where there is none."""
     for place in LISTS:
         if is_url(source):
             where, path = urljoin(source, place), work / model_info.NAME
@@ -95,14 +95,14 @@ def _downloaded(url: str, work: Path) -> Path:
     return path
 
 
-def _check_sum(path: Path, wanted: str) -> None:
-    found = sha256(path) if len(wanted) == 64 else model_info.sha1(path)
-    if found != wanted:
-        raise WeightsError(f"the zip has checksum {found}, expected {wanted}: damaged, incomplete or another one")
+def _check_sum(path: Path, expected: str) -> None:
+    found = sha256(path) if len(expected) == 64 else model_info.sha1(path)
+    if found != expected:
+        raise WeightsError(f"the zip has checksum {found}, expected {expected}: damaged, incomplete or another one")
 
 
 def _extract(path: Path, name: str, folder: Path) -> None:
-    """Write the files of a zip below ``folder``, after all of its names and sizes were looked at."""
+    """Write the files of a zip below ``folder``, once all of its names and sizes are checked."""
     try:
         with zipfile.ZipFile(path) as archive:
             for info in _checked(archive, name):
@@ -121,7 +121,7 @@ def _extract(path: Path, name: str, folder: Path) -> None:
 
 
 def _checked(archive: zipfile.ZipFile, name: str) -> list[zipfile.ZipInfo]:
-    """The entries that are files. Raises ConfigError where one is not a plain file inside the folder ``name``."""
+    """Return the entries that are files. Raises ConfigError where one is no plain file inside the folder ``name``."""
     entries = archive.infolist()
     if len(entries) > MAX_FILES or sum(info.file_size for info in entries) > MAX_BYTES:
         raise ConfigError(f"the zip unpacks to more than {MAX_FILES} files or {MAX_BYTES >> 20} MiB; that is no bundle")

@@ -53,7 +53,7 @@ def test_segments_with_a_downloaded_copy(localizer: Path, dataset_dir: Path, tmp
 
 
 def test_trains_with_a_downloaded_copy(localizer: Path, dataset_dir: Path, tmp_path: Path) -> None:
-    told = run(
+    shown = run(
         [
             sys.executable, "-m", "monai.bundle", "run", "training", *QUICK, *UNCACHED,
             "--config_file", str(localizer / "configs/train.json"),
@@ -61,7 +61,7 @@ def test_trains_with_a_downloaded_copy(localizer: Path, dataset_dir: Path, tmp_p
         ],
         tmp_path / "elsewhere",
     )  # fmt: skip
-    assert "val_mean_dice" in told
+    assert "val_mean_dice" in shown
     assert read_state(tmp_path / "run/model.pt")["head.weight"].shape[:2] == (9, 4)
 
 

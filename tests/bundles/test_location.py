@@ -137,8 +137,8 @@ def test_a_checkout_is_changed_without_asking() -> None:
 def test_an_installed_package_is_not_changed(installed: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     for command in (["sync"], ["weights", "hn_ct_two_stage"], ["sync", "--root", str(installed)]):
         assert main(["bundles", *command]) == 2
-        told = capsys.readouterr().err
-        assert str(installed) in told and "--root" in told and "--installed" in told
+        shown = capsys.readouterr().err
+        assert str(installed) in shown and "--root" in shown and "--installed" in shown
     assert not list(installed.iterdir())
     assert location.changeable(tmp_path) == tmp_path
     assert location.changeable(None, installed=True) == installed

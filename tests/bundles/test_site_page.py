@@ -50,8 +50,8 @@ def test_what_the_table_commands_print(command: str, folder: Path, capsys: pytes
 def test_what_sync_prints(folder: Path, capsys: pytest.CaptureFixture) -> None:
     command = "oarseg bundles sync --site toy.json --root bundles"
     assert main(command.split()[1:]) == 0
-    told = capsys.readouterr().out.splitlines()
-    assert [told[0], "...", told[-1]] == shown(command).splitlines()
+    printed = capsys.readouterr().out.splitlines()
+    assert [printed[0], "...", printed[-1]] == shown(command).splitlines()
 
 
 def test_the_drawn_patients_are_a_data_set(folder: Path) -> None:

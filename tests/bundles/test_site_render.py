@@ -50,11 +50,11 @@ def read(folder: Path, file: str) -> dict:
 
 def test_a_complete_set(site, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     assert main(["bundles", "sync", "--site", site.site, "--root", str(tmp_path)]) == 0
-    told = capsys.readouterr().out
+    shown = capsys.readouterr().out
     names = [f"{site.site}_{o.key}_ct_segmentation" for o in site.organs]
     expected = {f"{site.site}_ct_localizer", *names, f"{site.site}_ct_two_stage"}
     assert {folder.name for folder in tmp_path.iterdir()} == expected
-    assert told.splitlines()[-1].startswith(f"without weights: {site.site}_ct_localizer, ")
+    assert shown.splitlines()[-1].startswith(f"without weights: {site.site}_ct_localizer, ")
     for folder in tmp_path.iterdir():
         for file in ("train", "evaluate", "inference", "multi_gpu_train", "metadata", "site"):
             assert read(folder, f"{file}.json")

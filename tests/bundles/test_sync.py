@@ -31,8 +31,8 @@ def test_sync_is_idempotent_and_check_names_the_drifted_file(tmp_path: Path, cap
     (tmp_path / "hn_ct_localizer/LICENSE").unlink()
     capsys.readouterr()
     assert main(["bundles", "sync", "--check", *root]) == 1
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("differs: ")]
-    assert told == ["differs: hn_ct_localizer/LICENSE", "differs: mandible_ct_segmentation/configs/train.json"]
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("differs: ")]
+    assert shown == ["differs: hn_ct_localizer/LICENSE", "differs: mandible_ct_segmentation/configs/train.json"]
     assert main(["bundles", "sync", *root]) == 0
     assert '"steps": 6000' in edited.read_text(encoding="utf-8")
     assert main(["bundles", "sync", "--check", *root]) == 0

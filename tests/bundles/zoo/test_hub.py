@@ -24,13 +24,13 @@ REPO, NAME, COMMIT = "someone/hn_ct_two_stage", "hn_ct_two_stage", "1" * 40
 class Hub(BaseHTTPRequestHandler):
     """Serves one repository with the files of ``folder``, a branch ``main`` and ``tags``, all at one commit.
 
-    The paths that were ``asked`` for are noted.
+    The paths that were ``requested`` are noted.
     """
 
     protocol_version = "HTTP/1.1"
 
-    def __init__(self, *args: object, folder: Path, tags: list[str], asked: list[str]) -> None:
-        self.folder, self.tags, self.asked = folder, tags, asked
+    def __init__(self, *args: object, folder: Path, tags: list[str], requested: list[str]) -> None:
+        self.folder, self.tags, self.requested = folder, tags, requested
         self.names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         super().__init__(*args)
 
@@ -42,7 +42,7 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
-        self.asked.append(path)
+        self.requested.append(path)
         kind, _, rest = path.removeprefix(f"/api/models/{REPO}/").partition("/")
         revision, _, name = path.removeprefix(f"/{REPO}/resolve/").partition("/")
         known = ["main", *self.tags, COMMIT]
@@ -81,8 +81,8 @@ class Hub(BaseHTTPRequestHandler):
 
 def test_newest_version_used_offline(small_root: Path, images: Path, tmp_path: Path, start, shell, infer, tree) -> None:
     pack(load_site(), small_root, tmp_path / "hub", [NAME], "huggingface")
-    asked: list[str] = []
-    address = start(functools.partial(Hub, folder=tmp_path / "hub" / NAME, tags=[__version__], asked=asked))
+    requested: list[str] = []
+    address = start(functools.partial(Hub, folder=tmp_path / "hub" / NAME, tags=[__version__], requested=requested))
     environment = {"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_TELEMETRY": "1"}
     into = tmp_path / "empty"
     into.mkdir()
@@ -90,7 +90,7 @@ def test_newest_version_used_offline(small_root: Path, images: Path, tmp_path: P
         "monai.bundle", "download", "--name", NAME, "--source", "huggingface_hub", "--repo", REPO,
         "--bundle_dir", into, env=environment,
     )  # fmt: skip
-    assert f"/api/models/{REPO}/revision/{__version__}" in asked, "the tag is the newest version"
+    assert f"/api/models/{REPO}/revision/{__version__}" in requested, "the tag is the newest version"
     got = {name: data for name, data in tree(into / NAME).items() if not name.startswith(".cache/")}
     assert got == tree(tmp_path / "hub" / NAME)
     infer(into / NAME, images, tmp_path / "out")
@@ -101,7 +101,7 @@ def test_newest_version_used_offline(small_root: Path, images: Path, tmp_path: P
 def test_a_version_that_is_not_there(small_root: Path, tmp_path: Path, start, shell) -> None:
     """That the server above does not answer everything."""
     pack(load_site(), small_root, tmp_path / "hub", ["hn_ct_localizer"], "huggingface")
-    address = start(functools.partial(Hub, folder=tmp_path / "hub/hn_ct_localizer", tags=[__version__], asked=[]))
+    address = start(functools.partial(Hub, folder=tmp_path / "hub/hn_ct_localizer", tags=[__version__], requested=[]))
     with pytest.raises(AssertionError, match="RevisionNotFound"):
         shell(
             "monai.bundle", "download", "--name", NAME, "--source", "huggingface_hub", "--repo", REPO,

@@ -60,9 +60,9 @@ def test_packs_every_bundle_with_all_of_it(shipped: Path, specs: dict, tmp_path:
 
 def test_two_stage_zip_holds_the_set_that_cpus_use(shipped: Path, tmp_path: Path) -> None:
     (one,) = pack(SITE, shipped, tmp_path, ["hn_ct_two_stage"], base_url=URL)
-    wanted = {f"hn_ct_two_stage/models/compressed/{key}.packed" for key in ("localizer", *SITE.values)}
-    wanted |= {"hn_ct_two_stage/models/model.pt", "hn_ct_two_stage/models/compressed/ranges.json"}
-    assert {name for name in names_in(one.path) if "/models/" in name} == wanted
+    expected = {f"hn_ct_two_stage/models/compressed/{key}.packed" for key in ("localizer", *SITE.values)}
+    expected |= {"hn_ct_two_stage/models/model.pt", "hn_ct_two_stage/models/compressed/ranges.json"}
+    assert {name for name in names_in(one.path) if "/models/" in name} == expected
 
 
 def test_same_tree_same_bytes_whenever_and_wherever(root: Path, tmp_path: Path) -> None:
@@ -88,9 +88,9 @@ def test_only_the_bundles_own_files(root: Path, tmp_path: Path, capsys: pytest.C
         (root / EYE / name).write_text("mine", encoding="utf-8")
     args = ["--root", str(root), "--out", str(tmp_path / "after"), "--base-url", URL]
     assert main(["bundles", "pack", EYE, *args]) == 0
-    told = capsys.readouterr().out
-    assert f"{had.sha1}\n" in told
-    assert "left out, as no part of the bundle: eval, models/compressed, models/model_before.pt, runs\n" in told
+    printed = capsys.readouterr().out
+    assert f"{had.sha1}\n" in printed
+    assert "left out, as no part of the bundle: eval, models/compressed, models/model_before.pt, runs\n" in printed
 
 
 def test_github_layout(root: Path, tmp_path: Path) -> None:
@@ -148,20 +148,20 @@ def test_a_clone_is_not_replaced(root: Path, tmp_path: Path) -> None:
 def refused(capsys: pytest.CaptureFixture, out: Path, *args: str | Path) -> str:
     """The one line that tells why ``oarseg bundles pack`` refuses; nothing may be written."""
     assert main(["bundles", "pack", "--out", str(out), *(str(arg) for arg in args)]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1 and told.startswith("oarseg: error: ")
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and printed.startswith("oarseg: error: ")
     assert not out.exists()
-    return told
+    return printed
 
 
 def test_refuses_a_site_without_weights(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     where = ["--site", "thorax", "--root", str(tmp_path / "thorax")]
-    told = refused(capsys, tmp_path / "zoo", *where, "--base-url", URL)
-    assert "no bundle thorax_ct_localizer in" in told
+    printed = refused(capsys, tmp_path / "zoo", *where, "--base-url", URL)
+    assert "no bundle thorax_ct_localizer in" in printed
     main(["bundles", "sync", *where])
     capsys.readouterr()
-    told = refused(capsys, tmp_path / "zoo", *where, "--base-url", URL)
-    assert "without weights, so not packed: thorax_ct_localizer, " in told and "docs/new-site.md" in told
+    printed = refused(capsys, tmp_path / "zoo", *where, "--base-url", URL)
+    assert "without weights, so not packed: thorax_ct_localizer, " in printed and "docs/new-site.md" in printed
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,8 @@ def test_refuses_a_site_without_weights(tmp_path: Path, capsys: pytest.CaptureFi
         ([EYE, "--base-url", "ftp://example.org"], "--base-url https://"),
         ([EYE, "--layout", "github"], "--repo OWNER/REPO/TAG"),
         ([EYE, "--layout", "github", "--repo", "someone/zoo"], "--repo OWNER/REPO/TAG"),
-        ([EYE, "--layout", "huggingface", "--base-url", URL], "--base-url says nothing to the layout huggingface"),
-        ([EYE, "--repo", "a/b/c", "--base-url", URL], "--repo says nothing to the layout http"),
+        ([EYE, "--layout", "huggingface", "--base-url", URL], "huggingface has no use for --base-url"),
+        ([EYE, "--repo", "a/b/c", "--base-url", URL], "http has no use for --repo"),
     ],
 )
 def test_refuses_what_makes_no_sense(

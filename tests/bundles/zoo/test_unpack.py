@@ -55,10 +55,10 @@ def refused(capsys: pytest.CaptureFixture, source: Path | str, into: Path, *args
     """The one line that tells why; whatever was in ``into`` must still be there, and nothing else."""
     before = sorted(into.rglob("*")) if into.exists() else None
     assert main(["bundles", "unpack", str(source), "--into", str(into), *args]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1 and told.startswith("oarseg: error: ")
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and message.startswith("oarseg: error: ")
     assert (sorted(into.rglob("*")) if into.exists() else None) == before
-    return told
+    return message
 
 
 @pytest.mark.parametrize("digest", [None, "sha1", "sha256"])
@@ -126,10 +126,10 @@ BAD_ENTRIES = {
 
 @pytest.mark.parametrize("kind", BAD_ENTRIES)
 def test_refuses_bad_entries(kind: str, zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
-    entry, message = BAD_ENTRIES[kind]
+    entry, expected = BAD_ENTRIES[kind]
     adding(zoo / ZIP, entry, b"/etc/passwd")
-    told = refused(capsys, zoo / ZIP, tmp_path / "got", "--checksum", sha1(zoo / ZIP))
-    assert message in told and "\x1b" not in told
+    message = refused(capsys, zoo / ZIP, tmp_path / "got", "--checksum", sha1(zoo / ZIP))
+    assert expected in message and "\x1b" not in message
     assert not (tmp_path / "evil").exists()
 
 
@@ -160,9 +160,9 @@ def test_refuses_too_many_files(zoo: Path, tmp_path: Path, capsys: pytest.Captur
 def test_refuses_a_truncated_zip(kept: int, zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     (zoo / ZIP).write_bytes((zoo / ZIP).read_bytes()[:kept])
     assert "the zip has checksum" in refused(capsys, zoo / ZIP, tmp_path / "got")
-    told = refused(capsys, zoo / ZIP, tmp_path / "got", "--checksum", sha1(zoo / ZIP))
+    message = refused(capsys, zoo / ZIP, tmp_path / "got", "--checksum", sha1(zoo / ZIP))
     # Without its own end, the end of the zip that is found is that of the weights in it: PyTorch's files are zips too.
-    assert ("the zip holds 'model/data.pkl'" if kept == -30 else "the zip is damaged or incomplete") in told
+    assert ("the zip holds 'model/data.pkl'" if kept == -30 else "the zip is damaged or incomplete") in message
 
 
 def test_refuses_flipped_bits_even_where_the_checksum_is_theirs(
@@ -172,8 +172,8 @@ def test_refuses_flipped_bits_even_where_the_checksum_is_theirs(
     raw[len(raw) // 2] ^= 1
     (zoo / ZIP).write_bytes(raw)
     assert "the zip has checksum" in refused(capsys, zoo / ZIP, tmp_path / "got")
-    told = refused(capsys, zoo / ZIP, tmp_path / "got", "--checksum", sha1(zoo / ZIP))
-    assert "the zip is damaged or incomplete: Bad CRC-32" in told
+    message = refused(capsys, zoo / ZIP, tmp_path / "got", "--checksum", sha1(zoo / ZIP))
+    assert "the zip is damaged or incomplete: Bad CRC-32" in message
 
 
 def test_refuses_a_place_before_the_zip(zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
@@ -182,23 +182,23 @@ def test_refuses_a_place_before_the_zip(zoo: Path, tmp_path: Path, capsys: pytes
     end = data.rindex(b"PK\5\6") + 16
     data[end : end + 4] = struct.pack("<L", struct.unpack_from("<L", data, end)[0] + 10)
     (zoo / ZIP).write_bytes(data)
-    told = refused(capsys, zoo / ZIP, tmp_path / "got", "--checksum", sha1(zoo / ZIP))
-    assert "the zip is damaged or incomplete" in told
+    message = refused(capsys, zoo / ZIP, tmp_path / "got", "--checksum", sha1(zoo / ZIP))
+    assert "the zip is damaged or incomplete" in message
 
 
 def test_refuses_a_name_that_is_no_text(zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     adding(zoo / ZIP, f"{NAME}/éé")
     data = (zoo / ZIP).read_bytes()
     (zoo / ZIP).write_bytes(data.replace("éé".encode(), b"\xff\xff\xff\xff"))
-    told = refused(capsys, zoo / ZIP, tmp_path / "got", "--checksum", sha1(zoo / ZIP))
-    assert "the zip is damaged or incomplete" in told
+    message = refused(capsys, zoo / ZIP, tmp_path / "got", "--checksum", sha1(zoo / ZIP))
+    assert "the zip is damaged or incomplete" in message
 
 
 def test_refuses_other_methods(zoo: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     with zipfile.ZipFile(zoo / ZIP, "a", zipfile.ZIP_BZIP2) as archive:
         archive.writestr(f"{NAME}/file", b"x" * 100)
-    told = refused(capsys, zoo / ZIP, tmp_path / "got", "--checksum", sha1(zoo / ZIP))
-    assert "compressed by a method" in told
+    message = refused(capsys, zoo / ZIP, tmp_path / "got", "--checksum", sha1(zoo / ZIP))
+    assert "compressed by a method" in message
 
 
 def dropping(part: str):
@@ -238,8 +238,8 @@ def test_refuses_names_and_checksums(zoo: Path, tmp_path: Path, capsys: pytest.C
     assert "no file" in refused(capsys, zoo / f"gone_v{__version__}.zip", into)
     (zoo / ZIP).rename(zoo / "other_v0.1.0.zip")
     assert "does not list other_v0.1.0; give its checksum" in refused(capsys, zoo / "other_v0.1.0.zip", into)
-    told = refused(capsys, zoo / "other_v0.1.0.zip", into, "--checksum", sha1(zoo / "other_v0.1.0.zip"))
-    assert "must lie in one folder other/" in told
+    message = refused(capsys, zoo / "other_v0.1.0.zip", into, "--checksum", sha1(zoo / "other_v0.1.0.zip"))
+    assert "must lie in one folder other/" in message
     (zoo / "other_v0.1.0.zip").rename(zoo / "bundle.zip")
     assert "'bundle.zip' is not called <name>_v<version>.zip" in refused(capsys, zoo / "bundle.zip", into)
     (zoo / "bundle.zip").rename(zoo / ZIP)
@@ -278,8 +278,8 @@ def test_refuses_what_a_server_does_not_have_or_breaks_off(
 
     monkeypatch.setattr(fetch, "TIMEOUT", 0.5)
     bad = start(Bad)
-    told = refused(capsys, f"{bad}/error/{ZIP}", tmp_path / "got", *checksum)
-    assert "the server says 503" in told
+    message = refused(capsys, f"{bad}/error/{ZIP}", tmp_path / "got", *checksum)
+    assert "the server says 503" in message
     assert f"of {len(data)} bytes" in refused(capsys, f"{bad}/short/{ZIP}", tmp_path / "got", *checksum)
     assert "timed out" in refused(capsys, f"{bad}/silent/{ZIP}", tmp_path / "got", *checksum)
     release.set()

@@ -80,7 +80,7 @@ def edit(name: str, **change: object):
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "expected"),
     [
         (lambda folder: (folder / "LICENSE").unlink(), "missing LICENSE"),
         (lambda folder: (folder / "models/model.pt").unlink(), "missing models/model.pt or"),
@@ -93,12 +93,12 @@ def edit(name: str, **change: object):
         (edit("metadata.json", version="0.10.0", changelog={"0.10.0": ""}), "version would be sorted wrongly"),
     ],
 )
-def test_the_checks_would_notice(spoil, told: str, small_root: Path, tmp_path: Path) -> None:
+def test_the_checks_would_notice(spoil, expected: str, small_root: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(small_root / "eye_left_ct_segmentation", tmp_path / "eye_left_ct_segmentation"))
     assert problems(folder) == []
     spoil(folder)
     (found,) = problems(folder)
-    assert found.startswith(told)
+    assert found.startswith(expected)
 
 
 def test_configs_survive_the_parser(name: str, shipped: Path) -> None:
