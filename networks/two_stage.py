@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import lcm
 
 from torch import Tensor, nn
 
+from oarseg.networks.factor import network_factor
 from oarseg.networks.unet3d import UNet3d
 from oarseg.sites import Site
 
@@ -26,6 +28,11 @@ class TwoStageNet(nn.Module):
     def for_site(cls, site: Site) -> TwoStageNet:
         """Untrained networks with the widths and statistics of a site table."""
         return cls(localizer_net(site), {o.key: UNet3d(2, o.base_width, mean=o.mean, std=o.std) for o in site.organs})
+
+    @property
+    def factor(self) -> int:
+        """What the sizes of images must be multiples of, whichever part runs."""
+        return lcm(*(network_factor(part) for part in (self.localizer, *self.organs.values())))
 
     def forward(self, image: Tensor, organ: str | None = None) -> Tensor:
         return self.localizer(image) if organ is None else self.organs[organ](image)

@@ -6,12 +6,15 @@ import json
 
 import pytest
 import torch
+from ignite.engine import Engine
+from torch import nn
 
 from oarseg.errors import ConfigError
-from oarseg.sites import load_site
-from oarseg.sites.edit import table_text, write_statistics
+from oarseg.networks import Standardize, UNet3d
+from oarseg.sites.edit import table_text
 from oarseg.sites.table import FOLDER
-from oarseg.training.statistics import intensity_statistics
+from oarseg.training import SetStatistics, WeightAverage, load_weights, save_weights
+from oarseg.training.statistics import intensity_statistics, save_statistics
 
 
 class Draws(torch.utils.data.Dataset):
@@ -37,15 +40,44 @@ def test_no_draws_is_an_error():
         intensity_statistics(Draws(), draws=0)
 
 
-def test_written_for_an_organ_and_its_twin(tmp_path):
-    table = tmp_path / "head_neck.json"
-    table.write_bytes((FOLDER / "head_neck.json").read_bytes())
-    assert write_statistics(table, "eye_right", 0.25, 0.5) == ["eye_left", "eye_right"]
-    changed, site = load_site(str(table)), load_site()
-    assert {o.key for o in changed.organs if (o.mean, o.std) == (0.25, 0.5)} == {"eye_left", "eye_right"}
-    assert changed.organ("mandible") == site.organ("mandible") and changed.localizer == site.localizer
-    with pytest.raises(ConfigError, match="no row 'liver'"):
-        write_statistics(table, "liver", 0.1, 0.1)
+def trained(network: nn.Module, source: str | None) -> None:
+    engine = Engine(lambda engine, batch: None)
+    SetStatistics(network, source, Draws()).attach(engine)
+    engine.run([0], max_epochs=1)
+
+
+def test_measured_read_or_left_before_the_first_step(tmp_path):
+    save_statistics(tmp_path / "new" / "statistics.json", 0.25, 0.5, "hn_ct_localizer", 100)
+    for source, expected in ((None, (0.1, 0.2)), (str(tmp_path / "new/statistics.json"), (0.25, 0.5))):
+        network = nn.Sequential(Standardize(0.1, 0.2), nn.Conv3d(1, 1, 1))
+        trained(network, source)
+        assert (network[0].mean.item(), network[0].std.item()) == pytest.approx(expected)
+    network = UNet3d(2, 4, mean=0.1, std=0.2)
+    average = WeightAverage(network)
+    trained(network, "dataset")
+    average.update()
+    state = average.averaged.state_dict()
+    assert state["standardize.mean"].item() == pytest.approx(2.5)
+    assert state["standardize.std"].item() == pytest.approx(2**0.5 / 2, abs=1e-4)
+    # Half precision would move contours.
+    save_weights(state | {"standardize.mean": torch.tensor(0.2536)}, tmp_path / "model.pt")
+    other = UNet3d(2, 4)
+    load_weights(other, tmp_path / "model.pt")
+    assert other.mean.item() == pytest.approx(0.2536, abs=1e-8)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"mean": 0.2}', '{"mean": 0.2, "std": 0}', '{"mean": "x", "std": 1}'])
+def test_a_file_that_holds_none(content: str, tmp_path):
+    (tmp_path / "s.json").write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match="s.json"):
+        SetStatistics(Standardize(0, 1), str(tmp_path / "s.json"), Draws())
+
+
+def test_a_source_without_a_layer_or_a_file():
+    with pytest.raises(ConfigError, match="Conv3d has no layer Standardize"):
+        SetStatistics(nn.Conv3d(1, 1, 1), "dataset", Draws())
+    with pytest.raises(ConfigError, match="nowhere.json: No such file"):
+        SetStatistics(Standardize(0, 1), "nowhere.json", Draws())
 
 
 def test_the_shipped_table_is_in_the_written_form():

@@ -1,0 +1,88 @@
+"""By what networks divide the sizes of their images: told, found by trying, and used for padding."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.networks.nets import DynUNet, SegResNet, UNet
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+from oarseg.inference import WindowInferer
+from oarseg.inference.sliding import deepened, in_windows, padded_pass
+from oarseg.networks import Standardize, TwoStageNet, UNet3d, network_factor
+from oarseg.networks.factor import smallest_map
+from oarseg.sites import load_site
+from oarseg.training import AutocastInferer
+
+FOUR = {"channels": (4, 4, 4, 4, 4), "strides": (2, 2, 2, 2)}
+
+
+def four_strides() -> UNet:
+    return UNet(3, 1, 2, **FOUR)
+
+
+class Wrapped(nn.Module):
+    """As DistributedDataParallel holds a network."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+
+@pytest.mark.parametrize(
+    ("network", "factor"),
+    [
+        (lambda: UNet3d(2, 4, poolings=4), 16),
+        (four_strides, 16),
+        (lambda: UNet(3, 1, 2, (4, 4, 4), (2, 3)), 6),
+        (lambda: nn.Sequential(Standardize(0.2, 0.3), four_strides()), 16),
+        (lambda: Wrapped(AveragedModel(four_strides())), 16),
+        (lambda: DynUNet(3, 1, 2, [3] * 5, [1, 2, 2, 2, 2], [2] * 4, filters=[4] * 5), 16),
+        (lambda: DynUNet(3, 1, 2, [3] * 4, [1, (1, 2, 2), 2, 2], [(1, 2, 2), 2, 2], deep_supervision=True), 8),
+        (lambda: SegResNet(3, 8, 1, 2), 8),
+        (nn.Identity, 8),
+    ],
+)
+def test_found_and_the_network_left_as_it_is(network, factor: int) -> None:
+    network = network().train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    assert network_factor(network) == factor
+    assert network.training and all(p.device.type == "cpu" for p in network.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_the_smallest_feature_map() -> None:
+    assert smallest_map(UNet3d(2, 4), 24) == 3
+    assert smallest_map(UNet3d(2, 4, poolings=4), 32) == 2
+    assert smallest_map(four_strides(), 48) == 3
+
+
+def test_both_stages_need_what_any_part_needs() -> None:
+    network = TwoStageNet(four_strides(), {"eye_left": UNet3d(2, 4), "eye_right": UNet(3, 1, 2, (4, 4), (3,))})
+    assert network_factor(network) == 48
+    assert network_factor(TwoStageNet.for_site(load_site())) == 8
+
+
+@pytest.mark.parametrize("size", [(16, 24, 40), (7, 50, 33)])
+def test_any_volume_fits_a_network_of_four_strides(size: tuple[int, int, int]) -> None:
+    network, image = four_strides().eval(), torch.rand(1, 1, *size)
+    with torch.no_grad():
+        assert WindowInferer((24, 40, 40))(image, network).shape == (1, 2, *size)
+        assert AutocastInferer()(image, network).shape == (1, 2, *size)
+    seen: list[tuple[int, ...]] = []
+
+    def array(part: np.ndarray) -> np.ndarray:
+        seen.append(part.shape[2:])
+        return part.repeat(2, axis=1)
+
+    array.factor = 16
+    np.testing.assert_allclose(in_windows(image.numpy(), array, (24, 40, 40))[0, 0], image[0, 0], atol=1e-6)
+    assert padded_pass(image.numpy(), array, 16).shape == (1, 2, *size)
+    assert not any(side % 16 for sides in seen for side in sides)
+
+
+def test_windows_are_multiples_too() -> None:
+    assert deepened((72, 208, 208), (256, 256, 256), 16) == (64, 208, 208)
+    assert deepened((24, 40, 40), (64, 64, 64), 32) == (32, 32, 32)
