@@ -17,6 +17,7 @@ from oarseg.bundles.readme import sync_readme
 from oarseg.bundles.spec import TEMPLATES, BundleSpec, bundle_specs
 from oarseg.checksum import IDENTITY, has_weights
 from oarseg.errors import ConfigError
+from oarseg.files import write_bytes
 from oarseg.sites import Site
 
 CONFIGS = ("train.json", "evaluate.json", "inference.json")
@@ -85,8 +86,7 @@ def sync(site: Site, root: Path, check: bool = False) -> list[str]:
                 continue
             changed.append(f"{spec.name}/{name}")
             if not check:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(content)
+                write_bytes(path, content)
     if sync_readme(site, root.parent / "README.md", check):
         changed.append("../README.md")
     return changed
