@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import nrrd
 import numpy as np
 
 from oarseg.datasets.convert.cases import Loaded
 from oarseg.errors import GeometryError, InputError, OarsegError
 from oarseg.geometry.affine import corner_points, voxel_spacing
-from oarseg.geometry.check_ct import check_affine, check_shape
+from oarseg.geometry.check_ct import check_affine
 from oarseg.images.label_maps import GRID_MM, NIFTI, LabelMap, read_label_map
-from oarseg.images.read import NRRD, SPACES, read_image
+from oarseg.images.nrrd import load_nrrd
+from oarseg.images.read import NRRD, read_image
 
 _POINTER = b"version https://git-lfs"
 _SHOWN = 5
@@ -101,20 +101,8 @@ def read_labels(path: Path) -> LabelMap:
 
 
 def _read_nrrd(path: Path) -> LabelMap:
-    header = nrrd.read_header(str(path))
-    check_shape(tuple(int(n) for n in header["sizes"]), path.name)
-    space = str(header.get("space", "")).lower()
-    if space not in SPACES or not {"space directions", "space origin"} <= header.keys():
-        raise GeometryError(
-            f"{path.name}: NRRD in space {space or 'unknown'!r}, expected left-posterior-superior or "
-            "right-anterior-superior with directions and origin, or left and right cannot be told; export it again"
-        )
-    affine = np.eye(4)
-    affine[:3, :3] = np.asarray(header["space directions"], dtype=float).T
-    affine[:3, 3] = header["space origin"]
-    affine = np.diag([*SPACES[space], 1.0]) @ affine
+    label, affine, _ = load_nrrd(path)
     check_affine(affine, path.name)
-    label = nrrd.read(str(path))[0]
     if label.dtype.kind == "f" and np.array_equal(np.rint(label), label):
         label = label.astype(np.int32)
     if label.dtype.kind not in "iu":

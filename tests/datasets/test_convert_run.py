@@ -155,7 +155,7 @@ def test_a_disk_that_is_full_ends_the_run_and_leaves_nothing_half(source, tmp_pa
 
     def full(image: nib.Nifti1Image, path: Path) -> None:
         save(image, path)
-        if path.parent.name == "images" and "2" in path.name:
+        if path.parent.name == "images" and path.name.endswith("2.nii.gz"):
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("oarseg.datasets.convert.run.nib.save", full)
