@@ -34,7 +34,7 @@ def load_nrrd(path: Path) -> tuple[np.ndarray, np.ndarray, list[str]]:
         found = f"without {absent[0]!r}" if absent else f"space {space!r}"
         raise GeometryError(
             f"{path.name}: NRRD {found}, expected space left-posterior-superior or right-anterior-superior with "
-            "directions and origin, or left and right are unknown; export the CT again"
+            "directions and origin, or left and right are unknown; export it again"
         )
     array, _ = nrrd.read(str(path))
     affine = np.eye(4)
