@@ -138,7 +138,8 @@ def test_crops_are_drawn_around_organs_of_air(root: Path, chests: Path, workflow
         steps=2, batch_size=1, **{f"{part}#dataset#num_workers": 0 for part in ("train", "validate")},
     )  # fmt: skip
     flow.initialize()
-    prepare = Compose(flow.parser.get_parsed_content("train::deterministic_transforms"))
+    ids = ("train::deterministic_transforms", "train::cached_transforms")
+    prepare = Compose([one for name in ids for one in flow.parser.get_parsed_content(name)])
     case = flow.parser.get_parsed_content("train::dataset::data")[0]
     drawn_from = {NAMES.get(value, "none"): len(i) for value, i in enumerate(prepare(case)["label_cls_indices"])}
     assert min(drawn_from["lung_left"], drawn_from["lung_right"]) == 2000, drawn_from
