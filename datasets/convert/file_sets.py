@@ -1,11 +1,12 @@
 """Public sets of one image file and mask files a case: what each calls its files, and which organ they are.
 
-Names and values are those of the sets' own documentation or of code that reads them; ``docs/datasets.md`` has the
-sources. An organ that a set draws in parts is the union of them.
+Names and values (``public_sets.json``) are those of the sets' own documentation or of code that reads them;
+``docs/datasets.md`` has the sources. An organ that a set draws in parts is the union of them.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -14,73 +15,8 @@ from pathlib import Path
 from oarseg.datasets.convert.cases import Listing, SourceCase, folders_with
 from oarseg.datasets.convert.volumes import MaskFile, load_files
 
-Names = Mapping[str, tuple[str, ...]]
-
-# File names without ending, by organ key.
-PDDCA: Names = {
-    "brainstem": ("BrainStem",),
-    "mandible": ("Mandible",),
-    "optic_nerve_left": ("OpticNerve_L",),
-    "optic_nerve_right": ("OpticNerve_R",),
-    "parotid_left": ("Parotid_L",),
-    "parotid_right": ("Parotid_R",),
-}
-DEEPMIND: Names = {
-    "brainstem": ("Brainstem",),
-    # The set's "orbit" is the eyeball.
-    "eye_left": ("Orbit-Lt",),
-    "eye_right": ("Orbit-Rt",),
-    "mandible": ("Mandible",),
-    "optic_nerve_left": ("Optic-Nerve-Lt",),
-    "optic_nerve_right": ("Optic-Nerve-Rt",),
-    "parotid_left": ("Parotid-Lt",),
-    "parotid_right": ("Parotid-Rt",),
-}
-HAN_SEG: Names = {
-    "brainstem": ("Brainstem",),
-    # Anterior and posterior segment.
-    "eye_left": ("Eye_AL", "Eye_PL"),
-    "eye_right": ("Eye_AR", "Eye_PR"),
-    "mandible": ("Bone_Mandible",),
-    "optic_nerve_left": ("OpticNrv_L",),
-    "optic_nerve_right": ("OpticNrv_R",),
-    "parotid_left": ("Parotid_L",),
-    "parotid_right": ("Parotid_R",),
-}
-SEGRAP: Names = {
-    "brainstem": ("BrainStem",),
-    # The challenge's own code counts the lens to the eye.
-    "eye_left": ("Eye_L", "Lens_L"),
-    "eye_right": ("Eye_R", "Lens_R"),
-    "mandible": ("Mandible_L", "Mandible_R"),
-    "optic_nerve_left": ("OpticNerve_L",),
-    "optic_nerve_right": ("OpticNerve_R",),
-    "parotid_left": ("Parotid_L",),
-    "parotid_right": ("Parotid_R",),
-}
-# Values of the label maps by organ key, and the largest value there is.
-SEGRAP_VALUES: Mapping[str, tuple[int, ...]] = {
-    "brainstem": (2,),
-    "eye_left": (10, 12),
-    "eye_right": (11, 13),
-    "mandible": (36, 37),
-    "optic_nerve_left": (14,),
-    "optic_nerve_right": (15,),
-    "parotid_left": (40,),
-    "parotid_right": (41,),
-}
-SEGRAP_HIGHEST = 54
-STRUCTSEG_VALUES: Mapping[str, tuple[int, ...]] = {
-    "brainstem": (9,),
-    "eye_left": (1, 3),
-    "eye_right": (2, 4),
-    "mandible": (21, 22),
-    "optic_nerve_left": (5,),
-    "optic_nerve_right": (6,),
-    "parotid_left": (13,),
-    "parotid_right": (14,),
-}
-STRUCTSEG_HIGHEST = 22
+# Of each set: title, licence, source, and by organ key its mask files' names without ending, or values in label maps.
+FACTS = json.loads(Path(__file__).with_name("public_sets.json").read_text(encoding="utf-8"))
 SEGRAP_CASES = "SegRap2023_Training_Set_120cases"
 NIFTI = (".nii.gz", ".nii")
 
@@ -89,7 +25,7 @@ def list_pddca(source: Path) -> Listing:
     """``0522c0001/img.nrrd`` and ``0522c0001/structures/*.nrrd``, in any of the parts."""
     listing = Listing()
     for folder in folders_with(source, lambda f: (f / "img.nrrd").is_file()):
-        _add(listing, folder.name, folder.name, folder / "img.nrrd", _masks(folder / "structures", ".nrrd"), PDDCA)
+        _add(listing, folder.name, folder.name, folder / "img.nrrd", _masks(folder / "structures", ".nrrd"), "pddca")
     return listing.checked(source, "folders with img.nrrd and structures/*.nrrd")
 
 
@@ -104,7 +40,7 @@ def list_deepmind(source: Path) -> Listing:
             masks = _masks(folder / "segmentations", ".nrrd")
             # 0522c0727a and 0522c0727b are two scans of one patient, whom PDDCA calls 0522c0727.
             patient = re.sub(r"(?<=\d)[a-z]$", "", folder.name)
-            _add(listing, folder.name, patient, folder / "CT_IMAGE.nrrd", masks, DEEPMIND)
+            _add(listing, folder.name, patient, folder / "CT_IMAGE.nrrd", masks, "deepmind")
     return listing.checked(source, "folders oncologist/ID with CT_IMAGE.nrrd and segmentations/*.nrrd")
 
 
@@ -118,7 +54,7 @@ def list_han_seg(source: Path) -> Listing:
     for folder in folders_with(source, lambda f: image(f).is_file()):
         start = f"{folder.name}_OAR_"
         masks = {n.removeprefix(start): p for n, p in _masks(folder, ".seg.nrrd").items() if n.startswith(start)}
-        _add(listing, folder.name, folder.name, image(folder), masks, HAN_SEG)
+        _add(listing, folder.name, folder.name, image(folder), masks, "han-seg")
     return listing.checked(source, "folders case_NN with case_NN_IMG_CT.nrrd and case_NN_OAR_*.seg.nrrd")
 
 
@@ -134,9 +70,9 @@ def list_segrap(source: Path) -> Listing:
         masks = {n: p for n, p in masks.items() if not n.startswith("image")}
         whole = around / f"{SEGRAP_CASES}_OneHot_Labels" / "Task001" / f"{name}.nii.gz"
         if not masks and whole.is_file():
-            _add_map(listing, name, folder / "image.nii.gz", whole, SEGRAP_VALUES, SEGRAP_HIGHEST)
+            _add_map(listing, name, folder / "image.nii.gz", whole, "segrap")
         else:
-            _add(listing, name, name, folder / "image.nii.gz", masks, SEGRAP)
+            _add(listing, name, name, folder / "image.nii.gz", masks, "segrap")
     return listing.checked(source, "folders segrap_NNNN with image.nii.gz and masks, as the two zip files hold them")
 
 
@@ -148,7 +84,7 @@ def list_structseg(source: Path) -> Listing:
         if label is None:
             listing.refused[name] = "data.nii.gz without label.nii.gz; download the set again"
         else:
-            _add_map(listing, name, _first(folder, "data"), label, STRUCTSEG_VALUES, STRUCTSEG_HIGHEST)
+            _add_map(listing, name, _first(folder, "data"), label, "structseg")
     return listing.checked(source, "folders 1, 2, ... with data.nii.gz and label.nii.gz (Task1_HaN_OAR)")
 
 
@@ -163,8 +99,9 @@ def _masks(folder: Path, end: str) -> dict[str, Path]:
     return {p.name.removesuffix(end): p for p in sorted(folder.iterdir()) if p.name.endswith(end) and p.is_file()}
 
 
-def _add(listing: Listing, name: str, patient: str, image: Path, masks: Mapping[str, Path], names: Names) -> None:
+def _add(listing: Listing, name: str, patient: str, image: Path, masks: Mapping[str, Path], kind: str) -> None:
     """Add a case of one mask file an organ. An organ of which a part is missing is not there."""
+    names = FACTS[kind]["masks"]
     organs = {k: tuple(MaskFile(masks[p]) for p in parts) for k, parts in names.items() if masks.keys() >= set(parts)}
     listing.known.update((part, key) for key in organs for part in names[key])
     used = {part for key in organs for part in names[key]}
@@ -174,11 +111,10 @@ def _add(listing: Listing, name: str, patient: str, image: Path, masks: Mapping[
     _put(listing, name, patient, image, organs)
 
 
-def _add_map(
-    listing: Listing, name: str, image: Path, label: Path, values: Mapping[str, tuple[int, ...]], highest: int
-) -> None:
+def _add_map(listing: Listing, name: str, image: Path, label: Path, kind: str) -> None:
+    values, highest = FACTS[kind]["values"], FACTS[kind]["highest"]
     listing.known.update((f"value {v}", key) for key, many in values.items() for v in many)
-    _put(listing, name, name, image, {key: (MaskFile(label, v, highest),) for key, v in values.items()})
+    _put(listing, name, name, image, {key: (MaskFile(label, tuple(v), highest),) for key, v in values.items()})
 
 
 def _put(listing: Listing, name: str, patient: str, image: Path, organs: Mapping[str, tuple[MaskFile, ...]]) -> None:
