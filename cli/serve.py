@@ -46,9 +46,10 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("no settings given; oarseg serve --example prints some to begin with")
     config = read_config(args.config)
     try:
+        import prometheus_client  # noqa: F401
         import pynetdicom  # noqa: F401
     except ImportError as error:
-        raise ConfigError("oarseg serve needs the package pynetdicom: pip install 'oarseg[node]'") from error
+        raise ConfigError(f"oarseg serve needs the package {error.name}: pip install 'oarseg[node]'") from error
     if args.check:
         return _check(config)
     if args.retry:
@@ -101,22 +102,25 @@ def _check(config) -> int:
     return 0
 
 
-def _retry(config, wanted: str) -> int:
+def _retry(config, series: str) -> int:
     from oarseg.errors import ConfigError
+    from oarseg.node.database import DEAD_LETTERS
     from oarseg.node.dead_letter import restore
     from oarseg.node.spool import Spool
-    from oarseg.node.state import FAILED, UNDELIVERED
 
     spool = Spool(config.node.spool, config.limits)
     try:
-        dead = {job.series for job in spool.state.jobs(FAILED, UNDELIVERED) if not job.cleared}
-        chosen = sorted(key for key in dead if wanted == "all" or (len(wanted) >= 8 and key.startswith(wanted)))
+        dead = {job.series for job in spool.state.jobs(*DEAD_LETTERS) if not job.cleared}
+        chosen = sorted(key for key in dead if series == "all" or (len(series) >= 8 and key.startswith(series)))
         places = [place.name for place in config.destinations]
         tried = [key for key in chosen if spool.state.retry(key, places)]
         restore(spool)
     finally:
         spool.close()
+    if not tried and series == "all":
+        print("no dead letter waits: there is nothing to try again")
+        return 0
     if not tried:
-        raise ConfigError(f"{wanted}: no dead letter of that name; they are in {config.node.spool / 'dead-letter'}")
+        raise ConfigError(f"{series}: no dead letter of that name; they are in {config.node.spool / 'dead-letter'}")
     print(f"{len(tried)} series will be tried again when the node starts")
     return 0

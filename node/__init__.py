@@ -1,7 +1,8 @@
 """A DICOM node: CTs come in by C-STORE, contours go out by C-STORE. Through pynetdicom."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from oarseg.lazy import lazy_names
 from oarseg.node.config import Config, read_config
 
 if TYPE_CHECKING:
@@ -9,11 +10,5 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "Node", "read_config"]
 
-
-def __getattr__(name: str) -> Any:
-    """Node on first use: settings can be read without pynetdicom."""
-    if name == "Node":
-        from oarseg.node.service import Node
-
-        return Node
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# On first use, so that settings can be read without pynetdicom.
+__getattr__ = lazy_names(__name__, {"Node": ".service"})

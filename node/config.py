@@ -6,126 +6,147 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 from oarseg.errors import ConfigError
-from oarseg.node.fields import (
-    above_zero,
-    ae_title,
-    allowed_title,
-    at_least_zero,
-    build,
-    count,
-    host,
-    loopback,
-    name,
-    network,
-    one_of,
-    port,
-)
+from oarseg.fields import LARGEST, Reader, build, checked, each_once, flag, number, one_of, text, whole
 
 EXAMPLE = Path(__file__).with_name("example.toml")
 FORMATS = ("rtstruct", "seg")
 MIB, GIB = 1 << 20, 1 << 30
+LONGEST_TITLE = 16
+
+
+def _setting(read: Reader, default: Any = MISSING) -> Any:
+    """Return a field of a section and how its value is read."""
+    return field(default=default, metadata={"read": read})
+
+
+def _is_title(value: str) -> bool:
+    return len(value) <= LONGEST_TITLE and value.isascii() and "\\" not in value and value == value.strip()
+
+
+def _is_network(value: str) -> bool:
+    ipaddress.ip_network(value)
+    return True
+
+
+AE_TITLE = checked(text, _is_title, f"1 to {LONGEST_TITLE} printable ASCII characters")
+NETWORK = checked(text, _is_network, "an address or a network such as 192.0.2.0/24")
+LOOPBACK = checked(text, lambda v: ipaddress.ip_address(v).is_loopback, "a loopback address, 127.0.0.1 or ::1")
+HOST = checked(text, lambda v: not re.search(r"\s", v), "a name or an address")
+# It stands in logs and metrics.
+NAME = checked(text, lambda v: bool(re.fullmatch(r"[A-Za-z0-9_-]{1,40}", v)), "1 to 40 letters, digits, - or _")
+PORT = checked(whole, lambda v: 1 <= v <= 65535, "a whole number, 1 to 65535")
+PORT_OR_NONE = checked(whole, lambda v: 0 <= v <= 65535, "a whole number, 0 (none) to 65535")
+COUNT = checked(whole, lambda v: v >= 1, "a whole number, 1 or more")
+ABOVE_ZERO = checked(lambda v: float(number(v)), lambda v: v > 0, f"a number above 0 and below {LARGEST:.0f}")
+NOT_NEGATIVE = checked(lambda v: float(number(v)), lambda v: v >= 0, f"a number of 0 or more, below {LARGEST:.0f}")
+# Relative to the file's folder, see ``_section``.
+PATH = checked(lambda v: Path(text(v)), lambda v: True, "a path")
 
 
 @dataclass(frozen=True)
 class Listen:
-    """``[node]``: who it is, where it listens, where it keeps what it received."""
+    """``[node]``: who it is, where it listens, where it keeps what it received.
 
-    ae_title: str = field(metadata={"check": ae_title})
-    spool: Path
-    address: str = "0.0.0.0"
-    port: int = field(default=11112, metadata={"check": port})
-    # From the end of the last association that brought slices of a series, to its being taken as whole.
-    quiet_seconds: float = field(default=4.0, metadata={"check": at_least_zero})
-    # Given to what is under way when the node is asked to end.
-    stop_seconds: float = field(default=60.0, metadata={"check": at_least_zero})
+    ``quiet_seconds``: from the end of the last association that brought slices of a series until the series counts as
+    whole. ``stop_seconds``: given to the work under way when the node is to end.
+    """
+
+    ae_title: str = _setting(AE_TITLE)
+    spool: Path = _setting(PATH)
+    address: str = _setting(text, "0.0.0.0")
+    port: int = _setting(PORT, 11112)
+    quiet_seconds: float = _setting(NOT_NEGATIVE, 4.0)
+    stop_seconds: float = _setting(NOT_NEGATIVE, 60.0)
 
 
 @dataclass(frozen=True)
 class Allow:
     """``[allow]``: who may send. ``ae_titles``: "*" for any. ``peers``: addresses or networks."""
 
-    ae_titles: tuple[str, ...] = field(metadata={"check": allowed_title})
-    peers: tuple[str, ...] = field(default=("127.0.0.0/8", "::1/128"), metadata={"check": network})
+    ae_titles: tuple[str, ...] = _setting(each_once(AE_TITLE, 1))
+    peers: tuple[str, ...] = _setting(each_once(NETWORK, 1), ("127.0.0.0/8", "::1/128"))
 
 
 @dataclass(frozen=True)
 class Limits:
     """``[limits]``: what is more is refused with a DICOM status. ``free_gib``: left free on the spool's disk."""
 
-    series_instances: int = field(default=2000, metadata={"check": count})
-    instance_mib: float = field(default=16.0, metadata={"check": above_zero})
-    spool_gib: float = field(default=50.0, metadata={"check": above_zero})
-    free_gib: float = field(default=2.0, metadata={"check": at_least_zero})
-    associations: int = field(default=20, metadata={"check": count})
-    idle_seconds: float = field(default=60.0, metadata={"check": above_zero})
+    series_instances: int = _setting(COUNT, 2000)
+    instance_mib: float = _setting(ABOVE_ZERO, 16.0)
+    spool_gib: float = _setting(ABOVE_ZERO, 50.0)
+    free_gib: float = _setting(NOT_NEGATIVE, 2.0)
+    associations: int = _setting(COUNT, 20)
+    idle_seconds: float = _setting(ABOVE_ZERO, 60.0)
 
 
 @dataclass(frozen=True)
 class Tls:
-    """Certificate and key of this node (PEM), and the authorities whose certificates it takes."""
+    """Certificate and key of this node (PEM), and the authorities whose certificates it accepts."""
 
-    certificate: Path | None = None
-    key: Path | None = None
-    authorities: Path | None = None
+    certificate: Path | None = _setting(PATH, None)
+    key: Path | None = _setting(PATH, None)
+    authorities: Path | None = _setting(PATH, None)
 
 
 @dataclass(frozen=True)
 class Contour:
     """``[segment]``: as of :func:`oarseg.segment`."""
 
-    organs: tuple[str, ...] = ()
-    formats: tuple[str, ...] = field(default=("rtstruct",), metadata={"check": one_of(*FORMATS)})
-    device: str = "auto"
-    engine: str = "auto"
-    bundle: Path | None = None
+    organs: tuple[str, ...] = _setting(each_once(text), ())
+    formats: tuple[str, ...] = _setting(each_once(one_of(*FORMATS), 1), ("rtstruct",))
+    device: str = _setting(text, "auto")
+    engine: str = _setting(text, "auto")
+    bundle: Path | None = _setting(PATH, None)
 
 
 @dataclass(frozen=True)
 class Destination:
     """``[[destination]]``: where results go. ``tls``: with the certificate of ``[tls]``."""
 
-    name: str = field(metadata={"check": name})
-    ae_title: str = field(metadata={"check": ae_title})
-    host: str = field(metadata={"check": host})
-    port: int = field(default=104, metadata={"check": port})
-    tls: bool = False
+    name: str = _setting(NAME)
+    ae_title: str = _setting(AE_TITLE)
+    host: str = _setting(HOST)
+    port: int = _setting(PORT, 104)
+    tls: bool = _setting(flag, False)
 
 
 @dataclass(frozen=True)
 class Delivery:
     """``[delivery]``: each wait is twice the one before, up to the longest."""
 
-    first_retry_seconds: float = field(default=10.0, metadata={"check": above_zero})
-    longest_retry_seconds: float = field(default=600.0, metadata={"check": above_zero})
-    give_up_hours: float = field(default=72.0, metadata={"check": above_zero})
+    first_retry_seconds: float = _setting(ABOVE_ZERO, 10.0)
+    longest_retry_seconds: float = _setting(ABOVE_ZERO, 600.0)
+    give_up_hours: float = _setting(ABOVE_ZERO, 72.0)
 
 
 @dataclass(frozen=True)
 class Retention:
-    """``[retention]``: images and results of delivered series; of dead letters; what is known of a series at all."""
+    """``[retention]``: how long the node keeps files of delivered series, dead letters, and records of a series."""
 
-    delivered_hours: float = field(default=0.0, metadata={"check": at_least_zero})
-    dead_letter_days: float = field(default=30.0, metadata={"check": at_least_zero})
-    remember_days: float = field(default=90.0, metadata={"check": at_least_zero})
+    delivered_hours: float = _setting(NOT_NEGATIVE, 0.0)
+    dead_letter_days: float = _setting(NOT_NEGATIVE, 30.0)
+    remember_days: float = _setting(NOT_NEGATIVE, 90.0)
 
 
 @dataclass(frozen=True)
 class Http:
     """``[http]``: health and metrics, on loopback only. ``port``: 0 for none."""
 
-    address: str = field(default="127.0.0.1", metadata={"check": loopback})
-    port: int = field(default=9108, metadata={"check": lambda value: None if value == 0 else port(value)})
+    address: str = _setting(LOOPBACK, "127.0.0.1")
+    port: int = _setting(PORT_OR_NONE, 9108)
 
 
 @dataclass(frozen=True)
 class Config:
-    """All of it. ``destinations``: one or more."""
+    """All settings. ``destinations``: one or more."""
 
     node: Listen
     allow: Allow
@@ -145,7 +166,7 @@ _SECTIONS = {
 
 
 def read_config(path: str | Path) -> Config:
-    """The settings of a TOML file; paths in it are relative to its folder.
+    """Return the settings of a TOML file; paths in it are relative to its folder.
 
     Raises ConfigError naming the section and key, what was found and what was expected.
     """
@@ -164,18 +185,29 @@ def read_config(path: str | Path) -> Config:
 
 
 def parse_config(content: dict[str, Any], base: Path) -> Config:
-    """The settings of a parsed file. Raises ConfigError."""
+    """Return the settings of a parsed file. Raises ConfigError."""
     unknown = set(content) - set(_SECTIONS) - {"destination"}
     if unknown:
         raise ConfigError(f"unknown section [{min(unknown)}]; known: {', '.join([*_SECTIONS, 'destination'])}")
-    sections = {key: build(kind, content.get(key, {}), f"[{key}]", base) for key, kind in _SECTIONS.items()}
+    sections = {key: _section(kind, content.get(key, {}), f"[{key}]", base) for key, kind in _SECTIONS.items()}
     rows = content.get("destination", [])
     if not isinstance(rows, list) or not rows:
         raise ConfigError("there is no [[destination]]; give one or more, each with name, ae_title, host, port")
-    places = tuple(build(Destination, row, f"[[destination]] {n}", base) for n, row in enumerate(rows, 1))
+    places = tuple(_section(Destination, row, f"[[destination]] {n}", base) for n, row in enumerate(rows, 1))
     config = Config(destinations=places, **sections)
     _check_together(config)
     return config
+
+
+def _section(kind: type, values: object, where: str, base: Path) -> Any:
+    """Return a ``kind`` of a TOML table. Raises ConfigError that begins with ``where``."""
+    given = fields(kind)
+    readers = {f.name: f.metadata["read"] for f in given}
+    try:
+        section = build(kind, values, readers, [f.name for f in given if f.default is not MISSING], where)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return replace(section, **{key: base / value for key, value in vars(section).items() if isinstance(value, Path)})
 
 
 def _is_file(path: Path) -> bool:

@@ -1,4 +1,4 @@
-"""The SQLite database under :mod:`oarseg.node.state`: its tables, its rows as objects, its transactions."""
+"""The SQLite database under :mod:`oarseg.node.state`: tables, rows as objects, transactions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 _SCHEMA = """
@@ -25,20 +26,43 @@ create table if not exists delivery (
     since real not null, due real not null, reason text not null default '', primary key (job, destination));
 create index if not exists job_state on job (state);
 create index if not exists job_series on job (series);
--- What is asked every second touches what is on disk only, however much is remembered.
+-- Queries of every second read the rows of what is on disk only, however much is remembered.
 create index if not exists series_pending on series (key) where pending = 1;
 create index if not exists instance_here on instance (series, bytes) where here = 1;
 create index if not exists job_kept on job (state, changed) where cleared = 0;
 """
 
 
+class JobState(StrEnum):
+    """Where one contouring of a series stands; see :mod:`oarseg.node.state`."""
+
+    WAITING = "waiting"
+    SEGMENTING = "segmenting"
+    SENDING = "sending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    UNDELIVERED = "undelivered"
+
+
+# Jobs that need a person.
+DEAD_LETTERS = (JobState.FAILED, JobState.UNDELIVERED)
+
+
+class DeliveryState(StrEnum):
+    """Where the results of a job stand on their way to one destination."""
+
+    PENDING = "pending"
+    DONE = "done"
+    DEAD = "dead"
+
+
 @dataclass(frozen=True)
-class Job:
-    """One contouring of a series. ``changed``: when its state did, seconds since 1970."""
+class NodeJob:
+    """One contouring of a series. ``changed``: when ``state`` last changed, seconds since 1970."""
 
     id: int
     series: str
-    state: str
+    state: JobState
     attempts: int
     changed: float
     reason: str
@@ -47,7 +71,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Sending:
-    """One job's results on their way to one destination. ``since``: of the first try, seconds since 1970."""
+    """A job's results on their way to one destination. ``since``: time of the first try, seconds since 1970."""
 
     job: int
     series: str
@@ -57,8 +81,8 @@ class Sending:
 
 
 @dataclass(frozen=True)
-class Result:
-    """One object to be sent: its file's name in the job's folder, and the UIDs it has for ever."""
+class ResultObject:
+    """A DICOM object to be sent: its file's name in the job's folder, and its UIDs, which never change."""
 
     file: str
     sop_class: str
@@ -66,7 +90,7 @@ class Result:
 
 
 class Database:
-    """The database at ``path``, made where it is missing. Methods may be called from any thread."""
+    """The database at ``path``, made if it is missing. Methods may be called from any thread."""
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
@@ -77,13 +101,13 @@ class Database:
         self._db.executescript(_SCHEMA)
 
     def close(self) -> None:
-        """Close it; nothing is lost without."""
+        """Close the file; nothing is lost without."""
         with self._lock:
             self._db.close()
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
-        """A transaction: all of it or nothing. It may stand within another one."""
+        """Run the block as one transaction, or as a part of the transaction around it: all of it or nothing."""
         with self._lock:
             if self._db.in_transaction:
                 yield self._db

@@ -1,4 +1,4 @@
-"""Dead letters: what could not be contoured or delivered, with the reason, where a person looks for it.
+"""Dead letters: series that could not be contoured or delivered, each with the reason, in a folder for people.
 
 dead-letter/<series>/reason.json    when, what, why
 dead-letter/<series>/images         link to the images, where the disk has links
@@ -7,41 +7,42 @@ dead-letter/<series>/images         link to the images, where the disk has links
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
-import os
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
+from oarseg.errors import OutputError
+from oarseg.files import write_json
+from oarseg.node.database import DEAD_LETTERS, NodeJob
 from oarseg.node.log import say, short
-from oarseg.node.spool import SHORT, Spool, flush_folder
-from oarseg.node.state import FAILED, UNDELIVERED, Job
+from oarseg.node.spool import Spool
 
 REASON = "reason.json"
 
 
 def bury(spool: Spool, job_id: int) -> None:
     """Write a job's dead letter. Its state is on disk already, so ``restore`` writes it again if this fails."""
-    job = next((j for j in spool.state.jobs(FAILED, UNDELIVERED) if j.id == job_id), None)
+    job = next((j for j in spool.state.jobs(*DEAD_LETTERS) if j.id == job_id), None)
     if job is None:
         return
-    say("dead letter", logging.ERROR, series=short(job.series), job=job.id, state=job.state, see=_told(spool, job))
+    see = str((_folder(spool, job) / REASON).relative_to(spool.root))
+    say("dead letter", logging.ERROR, series=short(job.series), job=job.id, state=job.state, see=see)
     # No room for the letter: the state holds it, and the next start writes it.
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, OutputError):
         _write(spool, job)
 
 
 def restore(spool: Spool) -> None:
     """Make the folder agree with the state: after a crash between the two, and when a dead letter was tried again."""
-    # Before the state is asked: a letter that is written meanwhile stays.
+    # Listed before the state is read: a letter that is written meanwhile stays.
     found = list((spool.root / "dead-letter").glob("*"))
-    dead: dict[str, Job] = {}
-    for job in spool.state.jobs(FAILED, UNDELIVERED):
+    dead: dict[str, NodeJob] = {}
+    for job in spool.state.jobs(*DEAD_LETTERS):
         last = spool.state.last_job(job.series)
         if not job.cleared and last and (last.id == job.id or last.cleared):
-            dead[job.series[:SHORT]] = job
-    with contextlib.suppress(OSError):
+            dead[short(job.series)] = job
+    with contextlib.suppress(OSError, OutputError):
         for folder in found:
             if folder.name not in dead:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -50,15 +51,11 @@ def restore(spool: Spool) -> None:
                 _write(spool, job)
 
 
-def _folder(spool: Spool, job: Job) -> Path:
-    return spool.root / "dead-letter" / job.series[:SHORT]
+def _folder(spool: Spool, job: NodeJob) -> Path:
+    return spool.root / "dead-letter" / short(job.series)
 
 
-def _told(spool: Spool, job: Job) -> str:
-    return str((_folder(spool, job) / REASON).relative_to(spool.root))
-
-
-def _write(spool: Spool, job: Job) -> None:
+def _write(spool: Spool, job: NodeJob) -> None:
     folder = _folder(spool, job)
     folder.mkdir(parents=True, exist_ok=True)
     images = folder / "images"
@@ -73,7 +70,4 @@ def _write(spool: Spool, job: Job) -> None:
         "instances": spool.state.count(job.series),
         "job": job.id,
     }
-    partial = folder / f".{REASON}.part"
-    partial.write_text(json.dumps(row, indent=2) + "\n", encoding="utf-8")
-    os.replace(partial, folder / REASON)
-    flush_folder(folder)
+    write_json(folder / REASON, row, indent=2, durable=True)

@@ -16,14 +16,15 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 
+from oarseg.node import internals
 from oarseg.node.config import Config, Destination
+from oarseg.node.database import ResultObject, Sending
 from oarseg.node.dead_letter import bury
 from oarseg.node.log import say, short
 from oarseg.node.loop import Loop
 from oarseg.node.metrics import Counters
 from oarseg.node.server import client_context
 from oarseg.node.spool import Spool
-from oarseg.node.state import Result, Sending
 
 CONNECT_SECONDS, ANSWER_SECONDS = 10, 60
 # The warnings of C-STORE: the object was stored, with something altered.
@@ -31,11 +32,11 @@ STORED = (0x0000, 0xB000, 0xB006, 0xB007)
 
 
 class NotSent(Exception):
-    """A try that failed; its text says why, in the node's own words."""
+    """A try that failed; the text is the reason."""
 
 
 class Sender(Loop):
-    """Sends to one destination, until it is stopped."""
+    """Sends to one destination until it is stopped."""
 
     def __init__(self, config: Config, spool: Spool, counters: Counters, place: Destination) -> None:
         super().__init__(f"sender {place.name}", self._next, 0.5)
@@ -49,21 +50,21 @@ class Sender(Loop):
         return True
 
     def _do(self, sending: Sending) -> None:
-        told = {"series": short(sending.series), "job": sending.job, "destination": self.place.name}
+        names = {"series": short(sending.series), "job": sending.job, "destination": self.place.name}
         results = self.spool.state.results(sending.job)
         try:
             self._send(sending, results)
         except NotSent as error:
-            self._again(sending, str(error), told)
+            self._again(sending, str(error), names)
         except Exception as error:  # noqa: BLE001 - whatever a peer does, other results must go on
-            self._again(sending, f"unexpected {type(error).__name__}", told)
+            self._again(sending, f"unexpected {type(error).__name__}", names)
         else:
             self.spool.state.sent(sending.job, self.place.name)
             bury(self.spool, sending.job)
-            say("sent", **told, objects=len(results), attempt=sending.attempts + 1)
+            say("sent", **names, objects=len(results), attempt=sending.attempts + 1)
 
-    def _again(self, sending: Sending, reason: str, told: dict) -> None:
-        """Each wait is twice the one before."""
+    def _again(self, sending: Sending, reason: str, names: dict) -> None:
+        """Note a failed try. Each wait is twice the one before."""
         self.counters.add("send_failures")
         rules, now = self.config.delivery, time.time()
         if now - sending.since >= rules.give_up_hours * 3600:
@@ -74,9 +75,9 @@ class Sender(Loop):
             return
         wait = min(rules.longest_retry_seconds, rules.first_retry_seconds * 2.0 ** min(sending.attempts, 60))
         self.spool.state.not_sent(sending.job, self.place.name, reason, now + wait)
-        say("not sent", logging.WARNING, **told, reason=reason, attempt=sending.attempts + 1, wait=wait)
+        say("not sent", logging.WARNING, **names, reason=reason, attempt=sending.attempts + 1, wait=wait)
 
-    def _send(self, sending: Sending, results: list[Result]) -> None:
+    def _send(self, sending: Sending, results: list[ResultObject]) -> None:
         assoc = associate(self.config, self.place, results)
         try:
             for result in results:
@@ -87,7 +88,7 @@ class Sender(Loop):
             raise
         assoc.release()
 
-    def _store(self, assoc: Association, sending: Sending, result: Result) -> None:
+    def _store(self, assoc: Association, sending: Sending, result: ResultObject) -> None:
         dataset = pydicom.dcmread(self.spool.results(sending.job) / result.file)
         syntaxes = {c.transfer_syntax[0] for c in assoc.accepted_contexts if c.abstract_syntax == result.sop_class}
         if not syntaxes:
@@ -102,7 +103,7 @@ class Sender(Loop):
 
 
 def _encoded(dataset: Dataset, syntax: UID) -> Dataset:
-    """The same object, encoded as the destination takes it."""
+    """Return the same object in a transfer syntax of the destination."""
     dataset.file_meta.TransferSyntaxUID = syntax
     encoded = io.BytesIO()
     pydicom.dcmwrite(encoded, dataset, implicit_vr=syntax.is_implicit_VR, little_endian=True, enforce_file_format=True)
@@ -110,8 +111,8 @@ def _encoded(dataset: Dataset, syntax: UID) -> Dataset:
     return pydicom.dcmread(encoded)
 
 
-def associate(config: Config, place: Destination, results: list[Result]) -> Association:
-    """An association that offers the results' classes. Raises NotSent."""
+def associate(config: Config, place: Destination, results: list[ResultObject]) -> Association:
+    """Return an association that offers the results' classes. Raises NotSent."""
     ae = AE(config.node.ae_title)
     ae.connection_timeout, ae.acse_timeout = CONNECT_SECONDS, ANSWER_SECONDS
     ae.dimse_timeout = ae.network_timeout = ANSWER_SECONDS
@@ -119,7 +120,7 @@ def associate(config: Config, place: Destination, results: list[Result]) -> Asso
         for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
             ae.add_requested_context(kind, syntax)
     tls = (client_context(config.tls), place.host) if place.tls else None
-    bounded = [(evt.EVT_CONN_OPEN, _bounded)]
+    bounded = [(evt.EVT_CONN_OPEN, lambda event: internals.bound_socket(event.assoc, ANSWER_SECONDS))]
     try:
         assoc = ae.associate(place.host, place.port, ae_title=place.ae_title, tls_args=tls, evt_handlers=bounded)
     except (OSError, RuntimeError, ValueError) as error:
@@ -129,13 +130,8 @@ def associate(config: Config, place: Destination, results: list[Result]) -> Asso
     raise NotSent("it rejected the association" if assoc.is_rejected else "no connection")
 
 
-def _bounded(event: evt.Event) -> None:
-    """A destination that stops within a message is given up; pynetdicom would wait for ever."""
-    event.assoc.dul.socket.socket.settimeout(ANSWER_SECONDS)
-
-
 def give_up_strangers(config: Config, spool: Spool) -> None:
-    """What was on its way to a destination that the settings no longer name."""
+    """Give up deliveries to destinations that the settings no longer name."""
     for job, name in spool.state.strangers([place.name for place in config.destinations]):
         spool.state.give_up(job, name, "the destination is no longer in the settings")
         bury(spool, job)

@@ -11,12 +11,12 @@ HERE = "instance indexed by instance_here where here = 1"
 
 
 class Instances(Database):
-    """What was received. A change is on disk when its method returns."""
+    """The received instances. A change is on disk when its method returns."""
 
     def add_instance(self, series: str, key: str, size: int) -> None:
-        """An instance whose file is on disk. One that was here before, and was deleted since, is not fresh.
+        """Add an instance whose file is on disk. One that was here before, and was deleted since, is not fresh.
 
-        One that is here already is fresh: its content is another one than jobs had.
+        One that is here already is fresh: its content differs from what jobs had.
         """
         with self.change() as db:
             db.execute(
@@ -31,35 +31,35 @@ class Instances(Database):
             )
 
     def touch(self, series: str) -> None:
-        """A duplicate came: the series is looked at again when its sender is done."""
+        """Note that a duplicate came: the series is looked at again when its sender is done."""
         with self.change() as db:
             db.execute("update series set pending = 1, received = ? where key = ?", (time.time(), series))
 
     def is_here(self, series: str, key: str) -> bool:
-        """Whether an instance is on disk."""
+        """Return whether an instance is on disk."""
         return bool(self._rows("select 1 from instance where series = ? and key = ? and here = 1", series, key))
 
     def count(self, series: str) -> int:
-        """Instances of a series on disk."""
+        """Return how many instances of a series are on disk."""
         return self._rows("select count(*) from instance where series = ? and here = 1", series)[0][0]
 
     def instances(self, series: str) -> list[str]:
-        """Names of the instances of a series on disk, those of its jobs."""
+        """Return the names of a series's instances on disk that its jobs have."""
         return [r[0] for r in self._rows("select key from instance where series = ? and here and not fresh", series)]
 
     def all_here(self) -> set[tuple[str, str]]:
-        """Series and instance of everything on disk."""
+        """Return series and instance of every file on disk."""
         return set(self._rows(f"select series, key from {HERE}"))
 
     def spool_bytes(self) -> int:
-        """Bytes of all instances on disk."""
+        """Return the bytes of all instances on disk."""
         return self._rows(f"select coalesce(sum(bytes), 0) from {HERE}")[0][0]
 
     def pending(self) -> list[str]:
-        """Series that are being received; that of which nothing came for longest is the first."""
+        """Return the series being received; the one to which nothing came for longest is first."""
         return [row[0] for row in self._rows("select key from series where pending = 1 order by received")]
 
     def clear_series(self, series: str) -> None:
-        """No instance of it is on disk any longer."""
+        """Note that no instance of a series is on disk any longer."""
         with self.change() as db:
             db.execute("update instance set here = 0 where series = ?", (series,))

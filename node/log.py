@@ -1,6 +1,7 @@
 """Logs as lines of JSON on stderr, without a name, UID or description from a patient's data.
 
-A series is named by the first 16 hex digits of the SHA-256 of its UID, as in report.json.
+A series is named by the first 16 hex digits of the SHA-256 of its UID, as in report.json. AE titles and addresses of
+peers are logged as they are: they name machines.
 """
 
 from __future__ import annotations
@@ -12,24 +13,24 @@ import threading
 from datetime import UTC, datetime
 from typing import Any
 
-from oarseg.node.spool import SHORT
+from oarseg.identity import DIGITS
 from oarseg.text import printable
 
 LOGGER = logging.getLogger("oarseg.node")
 
 
 def say(event: str, level: int = logging.INFO, **values: Any) -> None:
-    """One line: what happened, and values that are the node's own."""
+    """Write one line: what happened, and values that are the node's own."""
     LOGGER.log(level, event, extra={"values": values})
 
 
 def short(series: str) -> str:
-    """The name of a series in logs."""
-    return series[:SHORT]
+    """Return the name of a series in logs."""
+    return series[:DIGITS]
 
 
 def start_logging() -> None:
-    """Lines of JSON from now on; the libraries are silent, as what they say may come from a patient's data."""
+    """Write lines of JSON from now on, and silence the libraries: their messages may quote a patient's data."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json())
     LOGGER.handlers, LOGGER.propagate = [handler], False
@@ -43,8 +44,8 @@ def start_logging() -> None:
         logger.handlers, logger.propagate = [logging.NullHandler()], False
 
 
-def _thread_broke(told: threading.ExceptHookArgs) -> None:
-    say("a thread broke", logging.ERROR, reason=told.exc_type.__name__)
+def _thread_broke(raised: threading.ExceptHookArgs) -> None:
+    say("a thread broke", logging.ERROR, reason=raised.exc_type.__name__)
 
 
 class _Json(logging.Formatter):

@@ -1,4 +1,4 @@
-"""A thread that takes one step after another until it is stopped. No error ends it."""
+"""A thread that repeats one step until it is stopped. No error ends it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ SPOOL_ERRORS = (OSError, sqlite3.OperationalError)
 
 
 class Loop(threading.Thread):
-    """``step`` does what there is to do, and tells whether there was anything; where not, it waits ``idle_seconds``.
+    """Repeats ``step``, which returns whether it had work; if it had none, the loop waits ``idle_seconds``.
 
-    ``wake``: set to end that wait. ``wrong``: what /health tells of it, nothing where all is well.
+    ``wake``: set to end that wait. ``wrong``: the problem that /health shows; empty where all is well.
     """
 
     def __init__(self, name: str, step: Callable[[], bool], idle_seconds: float) -> None:
@@ -27,7 +27,7 @@ class Loop(threading.Thread):
         self._step, self._idle = step, idle_seconds
 
     def run(self) -> None:
-        """Until ``stopping``; the step under way is finished."""
+        """Repeat the step until ``stopping`` is set; the step under way is finished."""
         while not self.stopping.is_set():
             self.wake.clear()
             try:
@@ -41,7 +41,7 @@ class Loop(threading.Thread):
                     self.wake.wait(self._idle)
 
     def stop(self) -> None:
-        """After the step under way."""
+        """Stop after the step under way."""
         self.stopping.set()
         self.wake.set()
 

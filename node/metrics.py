@@ -1,13 +1,22 @@
-"""Health and metrics over HTTP, for this machine alone: ``/health`` (JSON), ``/metrics`` (Prometheus' text format)."""
+"""Health and metrics over HTTP, for this machine alone: ``/health`` (JSON) and ``/metrics`` (Prometheus)."""
 
 from __future__ import annotations
 
 import json
+import socket
 import threading
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable, Iterable, Iterator
+from http import HTTPStatus
+from socketserver import ThreadingMixIn
 from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
+from prometheus_client import CollectorRegistry, make_wsgi_app
+from prometheus_client.core import CounterMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+PREFIX = "oarseg_"
+# Without the prefix, and without the "_total" that Prometheus has at the end of a counter's name.
 COUNTED = {
     "associations_accepted": "Associations accepted.",
     "associations_rejected": "Associations rejected: AE title, or too many.",
@@ -25,90 +34,76 @@ COUNTED = {
     "send_failures": "Tries to send that failed.",
     "deliveries_given_up": "Deliveries given up (dead letters).",
 }
-Gauges = Callable[[], list[tuple[str, str, dict[str, str], float]]]
 
 
-class Counters:
-    """Counts since the start. From any thread."""
+class Counters(Collector):
+    """Counts since the start. Methods may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.values: dict[str, float] = dict.fromkeys(COUNTED, 0)
 
     def add(self, name: str, amount: float = 1) -> None:
-        """Count."""
+        """Add ``amount`` to the counter ``name`` of ``COUNTED``."""
         with self._lock:
             self.values[name] += amount
 
-
-def metrics_text(counters: Counters, gauges: list[tuple[str, str, dict[str, str], float]]) -> str:
-    """Prometheus' text format. ``gauges``: name, help, labels, value; those of one name in a row."""
-    lines: list[str] = []
-    for name, value in counters.values.items():
-        lines += [f"# HELP oarseg_{name}_total {COUNTED[name]}", f"# TYPE oarseg_{name}_total counter"]
-        lines.append(f"oarseg_{name}_total {value:.15g}")
-    told = ""
-    for name, text, labels, value in gauges:
-        if name != told:
-            lines += [f"# HELP oarseg_{name} {text}", f"# TYPE oarseg_{name} gauge"]
-            told = name
-        inside = ",".join(f'{key}="{label}"' for key, label in labels.items())
-        lines.append(f"oarseg_{name}{{{inside}}} {value:.15g}" if inside else f"oarseg_{name} {value:.15g}")
-    return "\n".join(lines) + "\n"
+    def collect(self) -> Iterator[Metric]:
+        """Yield every counter as Prometheus reads it."""
+        for name, text in COUNTED.items():
+            yield CounterMetricFamily(PREFIX + name, text, value=self.values[name])
 
 
-def _health(wrong: list[str]) -> tuple[int, str, str]:
-    text = json.dumps({"status": "failing" if wrong else "ok", "wrong": wrong})
-    return 503 if wrong else 200, "application/json", text + "\n"
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """Say nothing: the client went away."""
+
+
+class _Server6(_Server):
+    address_family = socket.AF_INET6
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = 10
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing: requests come every few seconds."""
 
 
 def start_http(
-    address: str, port: int, counters: Counters, gauges: Gauges, health: Callable[[], list[str]]
-) -> ThreadingHTTPServer:
-    """Serve, in a thread of its own. ``health``: what is wrong, nothing where all is well (then 200, else 503).
+    address: str, port: int, collectors: Iterable[Collector], problems: Callable[[], list[str]]
+) -> WSGIServer:
+    """Serve both pages in a thread, and return the server.
 
-    Raises OSError where the port cannot be had.
+    ``problems``: returns what is wrong with the node; none is status 200, any is 503. Raises OSError where the port
+    cannot be had.
     """
+    registry = CollectorRegistry()
+    for one in collectors:
+        registry.register(one)
+    metrics = make_wsgi_app(registry)
 
-    class Handler(BaseHTTPRequestHandler):
-        timeout = 10
+    def page(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        try:
+            if environ["PATH_INFO"] == "/metrics":
+                return metrics(environ, start)
+            found = problems() if environ["PATH_INFO"] == "/health" else None
+        except Exception as error:  # noqa: BLE001 - a spool that cannot be read is an answer too
+            found = [f"the spool cannot be read ({type(error).__name__})"]
+        if found is None:
+            return _answer(start, HTTPStatus.NOT_FOUND, "text/plain", "there are /health and /metrics")
+        status = HTTPStatus.SERVICE_UNAVAILABLE if found else HTTPStatus.OK
+        text = json.dumps({"status": "failing" if found else "ok", "wrong": found})
+        return _answer(start, status, "application/json", text)
 
-        def do_GET(self) -> None:  # noqa: N802 - the library's name
-            try:
-                answer = self._page()
-            except Exception as error:  # noqa: BLE001 - a spool that cannot be asked is an answer too
-                answer = _health([f"the spool cannot be asked ({type(error).__name__})"])
-            self._answer(*answer)
-
-        def _page(self) -> tuple[int, str, str]:
-            if self.path == "/metrics":
-                return 200, "text/plain; version=0.0.4; charset=utf-8", metrics_text(counters, gauges())
-            if self.path == "/health":
-                return _health(health())
-            return 404, "text/plain", "there are /health and /metrics\n"
-
-        def _answer(self, status: int, kind: str, text: str) -> None:
-            body = text.encode()
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: Any) -> None:
-            """Said nothing: it is asked every few seconds."""
-
-    class Http(ThreadingHTTPServer):
-        daemon_threads = True
-
-        def handle_error(self, *_: Any) -> None:
-            """Said nothing: who asked went away."""
-
-        if ":" in address:
-            import socket
-
-            address_family = socket.AF_INET6
-
-    server = Http((address, port), Handler)
+    server = (_Server6 if ":" in address else _Server)((address, port), _Handler)
+    server.set_app(page)
     threading.Thread(target=server.serve_forever, name="http", daemon=True).start()
     return server
+
+
+def _answer(start: Callable[..., Any], status: HTTPStatus, kind: str, text: str) -> list[bytes]:
+    start(f"{status.value} {status.phrase}", [("Content-Type", kind)])
+    return [f"{text}\n".encode()]

@@ -30,11 +30,13 @@ from pynetdicom import AE, evt
 from pynetdicom.sop_class import CTImageStorage, Verification
 
 from oarseg.dicom.read.decoders import has_decoder
+from oarseg.identity import uid_hash
+from oarseg.node import internals
 from oarseg.node.config import MIB, Config
 from oarseg.node.log import say, short
 from oarseg.node.metrics import Counters
-from oarseg.node.server import Server, server_context
-from oarseg.node.spool import Refused, Spool, hashed
+from oarseg.node.server import NodeServer, server_context
+from oarseg.node.spool import Refused, Spool
 
 PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
 COMPRESSED = (
@@ -45,7 +47,6 @@ SUCCESS, OUT_OF_RESOURCES, MISMATCH, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0x
 # Told to peers. What claims to be much longer is no PDU of a peer that listens.
 LONGEST_PDU = 128 << 10
 PDU_ABORT_FACTOR = 8
-READ_BYTES = 64 << 10
 # A message is received whole before it can be refused; one that goes on for this many limits ends its association.
 ABORT_FACTOR = 2
 # Messages received that are not yet answered: by the standard, one at a time is sent.
@@ -56,12 +57,12 @@ LONGEST_UID = 64
 
 
 def accepted_syntaxes() -> list[UID]:
-    """Transfer syntaxes of which the pixels can be decoded here; others are negotiated away."""
+    """Return the transfer syntaxes whose pixels can be decoded here; others are not negotiated."""
     return [*PLAIN, *(syntax for syntax in COMPRESSED if has_decoder(syntax))]
 
 
 class Receiver:
-    """The SCP. ``start`` listens; ``done`` tells which series have come whole."""
+    """The SCP. ``start`` listens; ``done`` returns the series that have come whole."""
 
     def __init__(self, config: Config, spool: Spool, counters: Counters) -> None:
         self.config, self.spool, self.counters = config, spool, counters
@@ -70,7 +71,7 @@ class Receiver:
         # clock that nobody sets.
         self._open: dict[Any, set[str]] = {}
         self._last: dict[str, float] = {}
-        self._server: Server | None = None
+        self._server: NodeServer | None = None
         self.thread: threading.Thread | None = None
         self._ae = self._entity()
 
@@ -92,19 +93,18 @@ class Receiver:
         handlers = [
             (evt.EVT_C_ECHO, self._on_echo), (evt.EVT_C_STORE, self._on_store), (evt.EVT_PDU_RECV, self._on_pdu),
             (evt.EVT_REJECTED, self._on_rejected), (evt.EVT_ACCEPTED, self._on_accepted),
-            (evt.EVT_CONN_OPEN, _bounded_reads, [limits.idle_seconds]), (evt.EVT_CONN_CLOSE, self._on_end),
+            (evt.EVT_CONN_OPEN, self._on_open), (evt.EVT_CONN_CLOSE, self._on_end),
         ]  # fmt: skip
         self._server = self._ae.make_server(
             (node.address, node.port), ssl_context=server_context(self.config.tls), evt_handlers=handlers,
-            server_class=Server, peers=self.config.allow.peers, connections=limits.associations,
-            idle_seconds=limits.idle_seconds, tell=self._on_turned_away,
+            server_class=NodeServer, peers=self.config.allow.peers, connections=limits.associations,
+            idle_seconds=limits.idle_seconds, report=self._on_turned_away,
         )  # fmt: skip
-        self._ae._servers.append(self._server)
         self.thread = threading.Thread(target=self._server.serve_forever, args=(0.1,), name="listener", daemon=True)
         self.thread.start()
 
     def stop(self) -> None:
-        """Listen no longer, and end every association; what was acknowledged is kept."""
+        """Listen no longer and end every association. Acknowledged instances are kept."""
         if self._server:
             server, self._server = self._server, None
             server.shutdown()
@@ -118,14 +118,14 @@ class Receiver:
                 time.sleep(0.01)
 
     def open_associations(self) -> int:
-        """Associations open now."""
+        """Return how many associations are open now."""
         server = self._server
         return len(server.active_associations) if server else 0
 
     def done(self) -> list[str]:
-        """Series whose associations have ended, and to which nothing has come for the quiet time.
+        """Return the series whose associations have ended and to which nothing has come for the quiet time.
 
-        What an earlier run of the node received waits for it anew: its sender may be trying again.
+        The quiet time of series that an earlier run received begins anew: the sender may be trying again.
         """
         now, quiet = time.monotonic(), self.config.node.quiet_seconds
         with self._lock:
@@ -136,7 +136,7 @@ class Receiver:
             return [key for key, last in self._last.items() if key not in busy and now - last >= quiet]
 
     def finish(self) -> list[tuple[str, str]]:
-        """Complete the series that are done. Returns each, and what that means (see ``State.complete``)."""
+        """Complete the series that are done. Returns each, and what that means (see ``NodeState.complete``)."""
         # Held, so that no instance is registered between the two.
         places = [place.name for place in self.config.destinations]
         with self._lock:
@@ -151,7 +151,7 @@ class Receiver:
             content = event.encoded_dataset()
             series, instance = _identity(event, content)
             with self._lock:
-                self._open.setdefault(event.assoc, set()).add(hashed(series))
+                self._open.setdefault(event.assoc, set()).add(uid_hash(series))
             new = self.spool.store(series, instance, content)
         except _Unfit as error:
             return self._refuse(error.status, str(error))
@@ -174,21 +174,18 @@ class Receiver:
         return answer
 
     def _on_pdu(self, event: evt.Event) -> None:
-        """A message without end would fill the memory, and so would messages that wait for no answer."""
-        dimse = event.assoc.dimse
-        message, reason = dimse.message, ""
-        if message is not None and message.encoded_command_set.tell() > LONGEST_PDU:
+        """Abort a message without end, and messages that wait for no answer: both would fill the memory."""
+        held, reason = internals.received(event.assoc), ""
+        if held.command_bytes > LONGEST_PDU:
             reason = "a command far larger than any"
-        elif message is not None and message.data_set.tell() > ABORT_FACTOR * self.config.limits.instance_mib * MIB:
+        elif held.data_bytes > ABORT_FACTOR * self.config.limits.instance_mib * MIB:
             reason = "a message far larger than instance_mib"
-        elif dimse.msg_queue.qsize() > UNANSWERED:
+        elif held.waiting > UNANSWERED:
             reason = "messages sent without waiting for answers"
         if reason:
             self.counters.add("associations_aborted")
-            say("association aborted", logging.WARNING, reason=reason)
-            # Let go now, not when the association's thread comes to it.
-            dimse.message = None
-            dimse.msg_queue.queue.clear()
+            say("association aborted", logging.WARNING, reason=reason, address=event.assoc.requestor.address)
+            internals.drop_received(event.assoc)
             event.assoc.abort()
 
     def _on_accepted(self, event: evt.Event) -> None:
@@ -196,48 +193,34 @@ class Receiver:
 
     def _on_rejected(self, event: evt.Event) -> None:
         self.counters.add("associations_rejected")
-        say("association rejected", logging.WARNING, reason="AE title not allowed, or too many associations")
+        peer, called = event.assoc.requestor, event.assoc.requestor.primitive.called_ae_title
+        reason = {
+            internals.CALLING_TITLE: "the calling AE title is not in [allow] ae_titles",
+            internals.CALLED_TITLE: f"the called AE title is not {self.config.node.ae_title}",
+            internals.TOO_MANY: f"more than {self.config.limits.associations} associations at once",
+        }.get(internals.rejection(event.assoc), "the request was not accepted")
+        say(
+            "association rejected", logging.WARNING,
+            reason=reason, calling=peer.ae_title, called=called, address=peer.address,
+        )  # fmt: skip
 
-    def _on_turned_away(self, why: str) -> None:
+    def _on_turned_away(self, reason: str, address: str) -> None:
         self.counters.add("connections_closed")
-        say("connection closed", logging.WARNING, reason=why)
+        say("connection closed", logging.WARNING, reason=reason, address=address)
+
+    def _on_open(self, event: evt.Event) -> None:
+        internals.bound_reads(event.assoc, self.config.limits.idle_seconds, PDU_ABORT_FACTOR * LONGEST_PDU)
 
     def _on_end(self, event: evt.Event) -> None:
-        if event.assoc.requestor.primitive is None:
-            # Closed before it asked for anything, as a load balancer's check does: pynetdicom would wait for the
-            # request for all of the idle time, and the association would count as open.
-            event.assoc.dul.to_user_queue.put(None)
+        internals.end_without_request(event.assoc)
         with self._lock:
             for series in self._open.pop(event.assoc, ()):
                 self._last[series] = time.monotonic()
                 say("association ended", series=short(series))
 
 
-def _bounded_reads(event: evt.Event, seconds: float) -> None:
-    """pynetdicom would read as many bytes as a PDU claims to have, up to 4 GiB, however slowly they come."""
-    connection = event.assoc.dul.socket
-
-    def read(count: int) -> bytearray:
-        if count > PDU_ABORT_FACTOR * LONGEST_PDU:
-            raise OSError("the PDU is too long")
-        sock = connection.socket
-        until, content = time.monotonic() + seconds, bytearray()
-        try:
-            while len(content) < count:
-                sock.settimeout(max(0.001, until - time.monotonic()))
-                part = sock.recv(min(count - len(content), READ_BYTES))
-                if not part or time.monotonic() > until:
-                    break
-                content += part
-        finally:
-            sock.settimeout(seconds)
-        return content
-
-    connection.recv = read
-
-
 class _Unfit(Exception):
-    """An object that is not what it says it is."""
+    """An object that is not the announced one, or cannot be read."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -245,7 +228,7 @@ class _Unfit(Exception):
 
 
 def _identity(event: evt.Event, content: bytes) -> tuple[str, str]:
-    """UIDs of series and instance. Raises _Unfit."""
+    """Return the UIDs of series and instance. Raises _Unfit."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

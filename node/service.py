@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from oarseg import __version__
 from oarseg.errors import ConfigError, OutputError
@@ -12,27 +17,27 @@ from oarseg.node.dead_letter import restore
 from oarseg.node.deliver import Sender, give_up_strangers
 from oarseg.node.log import say, short
 from oarseg.node.loop import Loop
-from oarseg.node.metrics import Counters, start_http
+from oarseg.node.metrics import PREFIX, Counters, start_http
 from oarseg.node.receive import Receiver
 from oarseg.node.retention import keep_to
 from oarseg.node.spool import Spool
-from oarseg.node.worker import Segmenter, Worker, make_segmenter, recover
+from oarseg.node.worker import ContourLoop, Segmenter, make_segmenter, recover
 
 TICK_SECONDS, RETENTION_SECONDS = 0.25, 2.0
 
 
-class Node:
+class Node(Collector):
     """A node that runs from ``start`` to ``stop``.
 
-    ``segmenter``: what contours; the bundle of the settings by default, loaded here. Raises an OarsegError where the
-    spool, a weight or a setting cannot be used.
+    ``segmenter``: what contours; by default the bundle of the settings, which is loaded here. As a collector it gives
+    Prometheus the node's gauges. Raises an OarsegError where the spool, a weight or a setting cannot be used.
     """
 
     def __init__(self, config: Config, segmenter: Segmenter | None = None) -> None:
         self.config, self.counters = config, Counters()
         self.spool = Spool(config.node.spool, config.limits)
         try:
-            self.worker = Worker(config, self.spool, self.counters, segmenter or make_segmenter(config))
+            self.worker = ContourLoop(config, self.spool, self.counters, segmenter or make_segmenter(config))
             self.receiver = Receiver(config, self.spool, self.counters)
             self.senders = [Sender(config, self.spool, self.counters, place) for place in config.destinations]
             recover(self.spool)
@@ -49,7 +54,7 @@ class Node:
         self._http = None
 
     def start(self) -> None:
-        """Listen and work. Raises ConfigError where a port cannot be had."""
+        """Listen and work. Raises ConfigError where a port cannot be used."""
         node, http = self.config.node, self.config.http
         try:
             self.receiver.start()
@@ -57,7 +62,7 @@ class Node:
             raise ConfigError(f"cannot listen on {node.address} port {node.port} ({error.strerror})") from error
         try:
             if http.port:
-                self._http = start_http(http.address, http.port, self.counters, self._gauges, self._wrong)
+                self._http = start_http(http.address, http.port, (self.counters, self), self._wrong)
         except OSError as error:
             self.receiver.stop()
             raise ConfigError(f"cannot listen on {http.address} port {http.port} ({error.strerror})") from error
@@ -66,7 +71,7 @@ class Node:
         say("started", version=__version__, ae_title=node.ae_title, address=node.address, port=node.port)
 
     def stop(self) -> None:
-        """End: no more is received, what is under way is given ``stop_seconds``. What is left goes on at a start."""
+        """Stop receiving, and give the work under way ``stop_seconds``. The next start goes on with the rest."""
         say("stopping")
         until = time.monotonic() + self.config.node.stop_seconds
         for loop in self._loops:
@@ -108,22 +113,27 @@ class Node:
             wrong.append("too little space left on the disk; instances are refused")
         return wrong
 
-    def _gauges(self) -> list[tuple[str, str, dict[str, str], float]]:
-        state = self.spool.state
-        rows = [("series", "Series by state.", {"state": name}, float(n)) for name, n in state.totals().items()]
+    def collect(self) -> Iterator[Metric]:
+        """Yield the node's gauges as Prometheus reads them."""
+        state, wrong = self.spool.state, self._wrong()
+        yield _gauge("series", "Series by state.", state.totals(), "state")
         waiting = state.queue()
-        rows += [
-            ("deliveries_pending", "Results on their way.", {"destination": place.name},
-             float(waiting.get(place.name, 0)))
-            for place in self.config.destinations
-        ]  # fmt: skip
+        pending = {place.name: waiting.get(place.name, 0) for place in self.config.destinations}
+        yield _gauge("deliveries_pending", "Results on their way.", pending, "destination")
         oldest = state.oldest_unfinished()
-        return [
-            *rows,
-            ("oldest_unfinished_seconds", "Age of the oldest unfinished job's state.", {},
-             time.time() - oldest if oldest else 0.0),
-            ("associations_open", "Associations open now.", {}, float(self.receiver.open_associations())),
-            ("spool_bytes", "Bytes of images in the spool.", {}, float(self.spool.bytes)),
-            ("spool_free_bytes", "Bytes free on the spool's disk.", {}, float(self.spool.free())),
-            ("up", "1: every part of the node runs.", {}, float(not self._wrong())),
-        ]  # fmt: skip
+        age = time.time() - oldest if oldest else 0
+        yield _gauge("oldest_unfinished_seconds", "Age of the oldest unfinished job's state.", age)
+        yield _gauge("associations_open", "Associations open now.", self.receiver.open_associations())
+        yield _gauge("spool_bytes", "Bytes of images in the spool.", self.spool.bytes)
+        yield _gauge("spool_free_bytes", "Bytes free on the spool's disk.", self.spool.free())
+        yield _gauge("up", "1: every part of the node runs.", not wrong)
+
+
+def _gauge(name: str, text: str, value: Any, label: str = "") -> Metric:
+    """Return a gauge; with a ``label``, ``value`` maps its values to numbers."""
+    if not label:
+        return GaugeMetricFamily(PREFIX + name, text, value=float(value))
+    gauge = GaugeMetricFamily(PREFIX + name, text, labels=[label])
+    for key, number in value.items():
+        gauge.add_metric([key], number)
+    return gauge

@@ -1,4 +1,4 @@
-"""The spool: a folder that holds what was received and not yet done with. A crash at any moment loses nothing of it.
+"""The spool: a folder that holds received images until their results are delivered. No crash loses any of them.
 
     node.db                         state (see oarseg.node.state)
     series/<series>/<instance>.dcm  as received
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import sqlite3
@@ -23,8 +22,11 @@ import uuid
 from pathlib import Path
 
 from oarseg.errors import ConfigError, OarsegError, OutputError
+from oarseg.files import flush
+from oarseg.identity import uid_hash
 from oarseg.node.config import GIB, MIB, Limits
-from oarseg.node.state import State
+from oarseg.node.database import JobState
+from oarseg.node.state import NodeState
 
 try:
     import fcntl
@@ -32,33 +34,26 @@ except ImportError:  # Windows: two nodes on one spool are then not noticed.
     fcntl = None  # type: ignore[assignment]
 
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-# Hex digits of a SHA-256 that name a series where it is told, as report.json does.
-SHORT = 16
 
 
 class Refused(OarsegError):
-    """An instance that is not taken, and is not lost: the sender still has it."""
-
-
-def hashed(uid: str) -> str:
-    """Hex SHA-256 of a UID."""
-    return hashlib.sha256(uid.encode()).hexdigest()
+    """An instance that is not accepted, and is not lost: the sender still has it."""
 
 
 class Spool:
-    """The spool at ``root``, made where it is missing. Raises OutputError (not writable) or ConfigError (in use)."""
+    """The spool at ``root``, made if it is missing. Raises OutputError (not writable) or ConfigError (in use)."""
 
     def __init__(self, root: Path, limits: Limits) -> None:
         self.root, self.limits = root, limits
         self.lock = threading.RLock()
         try:
-            # Patients' images: for the node's user alone, unless the folder was made by somebody who knows better.
+            # Patients' images: for the node's user alone, unless an administrator made the folder.
             root.mkdir(mode=0o700, parents=True, exist_ok=True)
             for name in ("series", "results", "dead-letter", "work", "incoming"):
                 (root / name).mkdir(exist_ok=True)
-            flush_folder(root)
+            flush(root)
             self._claim = _claimed(root)
-            self.state = State(root / "node.db")
+            self.state = NodeState(root / "node.db")
             self._sweep()
         except (OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or error
@@ -66,26 +61,25 @@ class Spool:
         self._bytes = self.state.spool_bytes()
 
     def close(self) -> None:
-        """Let another node have it."""
+        """Release the folder for another node."""
         self.state.close()
         self._claim.close()
 
     @property
     def bytes(self) -> int:
-        """Of all instances on disk."""
+        """Bytes of all instances on disk."""
         return self._bytes
 
     def free(self) -> int:
-        """Bytes free on the disk."""
+        """Return the bytes free on the disk."""
         return shutil.disk_usage(self.root).free
 
     def store(self, series_uid: str, instance_uid: str, content: bytes) -> bool:
-        """Keep an instance for good; False where it is here already. Raises Refused; then nothing is left of it.
+        """Keep an instance; False where it is here already. Raises Refused; then nothing is left of it.
 
-        Another content under a known UID takes the place of the one that is here: a slice that came damaged is mended
-        by sending it again.
+        New content under a known UID replaces the old one: a slice that came damaged is mended by sending it again.
         """
-        series, instance = hashed(series_uid), hashed(instance_uid)
+        series, instance = uid_hash(series_uid), uid_hash(instance_uid)
         try:
             with self.lock:
                 if self._known(series, instance, content):
@@ -144,18 +138,18 @@ class Spool:
         return partial
 
     def _place(self, partial: Path, series: str, instance: str) -> int:
-        """Returns the bytes of what it replaced."""
+        """Move a file to its place. Returns the bytes of the file that it replaced."""
         path = self._path(series, instance)
         if not path.parent.is_dir():
             path.parent.mkdir()
-            flush_folder(path.parent.parent)
+            flush(path.parent.parent)
         before = path.stat().st_size if path.is_file() else 0
         partial.replace(path)
-        flush_folder(path.parent)
+        flush(path.parent)
         return before
 
     def lay_out(self, job: int, series: str) -> Path:
-        """A new folder of a job with links to the images it is of, which later ones do not enter."""
+        """Return a new folder of a job with links to its images; later images do not enter it."""
         work = self.root / "work" / str(job)
         shutil.rmtree(work, ignore_errors=True)
         (work / "ct").mkdir(parents=True)
@@ -177,14 +171,14 @@ class Spool:
         staged.mkdir()
         for path in files:
             path.replace(staged / path.name)
-            _flush_file(staged / path.name)
-        flush_folder(staged)
+            flush(staged / path.name)
+        flush(staged)
         staged.replace(place)
-        flush_folder(place.parent)
+        flush(place.parent)
         return place
 
     def results(self, job: int) -> Path:
-        """Where a job's results are."""
+        """Return the folder of a job's results."""
         return self.root / "results" / str(job)
 
     def drop_results(self, job: int) -> None:
@@ -193,7 +187,7 @@ class Spool:
         shutil.rmtree(self.results(job), ignore_errors=True)
 
     def drop_series(self, series: str) -> None:
-        """Delete a series's images, unless something is going on with it."""
+        """Delete a series's images, unless they are still needed."""
         with self.lock:
             if self.state.busy(series):
                 return
@@ -202,11 +196,11 @@ class Spool:
             self._bytes = self.state.spool_bytes()
 
     def drop_work(self, job: int) -> None:
-        """Delete what a job left under way."""
+        """Delete a job's unfinished files."""
         shutil.rmtree(self.root / "work" / str(job), ignore_errors=True)
 
     def _sweep(self) -> None:
-        """Remove what an earlier run had begun: none of it was acknowledged, or it can be made again."""
+        """Remove unfinished files of an earlier run: unacknowledged instances, and results that can be made again."""
         for name in ("work", "incoming"):
             for path in (self.root / name).iterdir():
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -217,26 +211,11 @@ class Spool:
                     path.unlink()
             with contextlib.suppress(OSError):
                 folder.rmdir()
-        kept = {str(job.id) for job in self.state.jobs("sending", "delivered", "undelivered") if not job.cleared}
+        with_results = self.state.jobs(JobState.SENDING, JobState.DELIVERED, JobState.UNDELIVERED)
+        kept = {str(job.id) for job in with_results if not job.cleared}
         for path in (self.root / "results").iterdir():
             if path.name not in kept:
                 shutil.rmtree(path)
-
-
-def flush_folder(folder: Path) -> None:
-    """Make the names in a folder durable."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _flush_file(path: Path) -> None:
-    with open(path, "rb+") as file:
-        os.fsync(file.fileno())
 
 
 def _claimed(root: Path):

@@ -1,4 +1,4 @@
-"""The worker: one thread with the networks loaded once, and one series after the other."""
+"""Contouring: one thread with the networks loaded once, and one series after the other."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ import pydicom
 from oarseg.errors import OarsegError, OutputError
 from oarseg.images.results_folder import RTSTRUCT, SEG
 from oarseg.node.config import Config
+from oarseg.node.database import JobState, NodeJob, ResultObject
 from oarseg.node.dead_letter import bury
 from oarseg.node.log import say, short
 from oarseg.node.loop import SPOOL_ERRORS, Loop
 from oarseg.node.metrics import Counters
 from oarseg.node.spool import NO_ROOM, Spool
-from oarseg.node.state import FAILED, SEGMENTING, Job, Result
 from oarseg.text import printable
 
 # Contours a folder of images into another folder; raises OarsegError.
 Segmenter = Callable[[Path, Path], object]
 FILES = {"rtstruct": RTSTRUCT, "seg": SEG}
-# Of a series at which the process ended: by a kill, or because of the series itself, such as for want of memory.
-TRIES = 10
+# Tries of a series during which the process ended: by a kill, or because of the series, such as for want of memory.
+ENDED_TRIES = 10
 WITHOUT_ROOM_SECONDS = 30.0
 
 
-class Worker(Loop):
-    """Contours what is waiting, until it is stopped."""
+class ContourLoop(Loop):
+    """Contours waiting series until it is stopped. ``contoured``: set after each."""
 
     def __init__(self, config: Config, spool: Spool, counters: Counters, segmenter: Segmenter) -> None:
         super().__init__("worker", self._next, 1.0)
@@ -39,7 +39,7 @@ class Worker(Loop):
         self._spool_failed = False
 
     def _next(self) -> bool:
-        # What an error left behind in the step before. None of it was the series's fault if the spool failed.
+        # Jobs that an error left unfinished in the step before. If the spool failed, that was not the series's fault.
         recover(self.spool, counted=not self._spool_failed)
         self._spool_failed = False
         job = self.spool.state.next_job()
@@ -52,7 +52,7 @@ class Worker(Loop):
             raise
         return True
 
-    def _do(self, job: Job) -> None:
+    def _do(self, job: NodeJob) -> None:
         name, began = short(job.series), time.monotonic()
         say("segmenting", series=name, job=job.id, attempt=job.attempts)
         try:
@@ -60,10 +60,10 @@ class Worker(Loop):
             self.segmenter(work / "ct", work / "out")
             results = self._keep(job, work / "out")
         except (OSError, OutputError) as error:
-            self._without_room(job, error) if _no_room(error) else self._fail(job, _words(error))
+            self._without_room(job, error) if _no_room(error) else self._fail(job, _reason(error))
             return
         except Exception as error:  # noqa: BLE001 - one odd series must not end the node
-            self._fail(job, _words(error))
+            self._fail(job, _reason(error))
             return
         finally:
             self.spool.drop_work(job.id)
@@ -74,41 +74,41 @@ class Worker(Loop):
         say("segmented", series=name, job=job.id, seconds=round(seconds, 3), objects=len(results))
         self.contoured.set()
 
-    def _keep(self, job: Job, out: Path) -> list[Result]:
-        """The files to be sent, with the UIDs that they keep however often they are sent."""
-        files = [out / FILES[wanted] for wanted in self.config.segment.formats]
+    def _keep(self, job: NodeJob, out: Path) -> list[ResultObject]:
+        """Return the objects to be sent, with the UIDs that they keep however often they are sent."""
+        files = [out / FILES[name] for name in self.config.segment.formats]
         if missing := [path.name for path in files if not path.is_file()]:
             raise OarsegError(f"no {missing[0]} was made: no organ was found, or the CT has no FrameOfReferenceUID")
         place = self.spool.keep_results(job.id, files)
         return [_result(place / path.name) for path in files]
 
-    def _fail(self, job: Job, reason: str) -> None:
-        self.spool.state.set_job(job.id, FAILED, reason)
+    def _fail(self, job: NodeJob, reason: str) -> None:
+        self.spool.state.set_job(job.id, JobState.FAILED, reason)
         bury(self.spool, job.id)
         self.counters.add("series_failed")
 
-    def _without_room(self, job: Job, error: Exception) -> None:
-        """A full disk is not the series's fault."""
+    def _without_room(self, job: NodeJob, error: Exception) -> None:
+        """Let the job wait: a full disk is not the series's fault."""
         say("no space left; trying again later", logging.ERROR, series=short(job.series), job=job.id)
         self.spool.state.wait_again(job.id, counted=False)
         self.stopping.wait(WITHOUT_ROOM_SECONDS)
 
 
 def recover(spool: Spool, counted: bool = True) -> None:
-    """Jobs at which an earlier run ended go back to waiting, or after ``TRIES`` times to the dead letters.
+    """Let jobs during which an earlier run ended wait again; after ``ENDED_TRIES`` times they are dead letters.
 
     ``counted``: whether the try counts.
     """
-    for job in spool.state.jobs(SEGMENTING):
-        if counted and job.attempts >= TRIES:
-            spool.state.set_job(job.id, FAILED, f"the node ended {job.attempts} times while contouring it")
+    for job in spool.state.jobs(JobState.SEGMENTING):
+        if counted and job.attempts >= ENDED_TRIES:
+            spool.state.set_job(job.id, JobState.FAILED, f"the node ended {job.attempts} times while contouring it")
             bury(spool, job.id)
         else:
             spool.state.wait_again(job.id, counted)
 
 
 def make_segmenter(config: Config) -> Segmenter:
-    """With the networks loaded. Raises WeightsError or ConfigError."""
+    """Load the networks; return what contours with them. Raises WeightsError or ConfigError."""
     from oarseg import Pipeline, segment
 
     chosen = config.segment
@@ -116,9 +116,9 @@ def make_segmenter(config: Config) -> Segmenter:
     return lambda ct, out: segment(ct, out, formats=list(chosen.formats), pipeline=pipeline)
 
 
-def _result(path: Path) -> Result:
+def _result(path: Path) -> ResultObject:
     found = pydicom.dcmread(path, specific_tags=["SOPClassUID", "SOPInstanceUID"], stop_before_pixels=True)
-    return Result(path.name, str(found.SOPClassUID), str(found.SOPInstanceUID))
+    return ResultObject(path.name, str(found.SOPClassUID), str(found.SOPInstanceUID))
 
 
 def _no_room(error: BaseException) -> bool:
@@ -126,7 +126,7 @@ def _no_room(error: BaseException) -> bool:
     return isinstance(cause, OSError) and cause.errno in NO_ROOM
 
 
-def _words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     if isinstance(error, OarsegError):
         return printable(f"{type(error).__name__}: {error}")
     return printable(f"unexpected error: {type(error).__name__}: {' '.join(str(error).split())[:300]}")

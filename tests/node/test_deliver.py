@@ -11,8 +11,8 @@ import pytest
 
 pytest.importorskip("pynetdicom", reason="needs pynetdicom: pip install 'oarseg[node]'")
 
+from oarseg.identity import uid_hash
 from oarseg.node.retention import DAY, keep_to
-from oarseg.node.spool import hashed
 
 
 def test_a_state_that_cannot_be_written_is_tried_again(site, tools, monkeypatch):
@@ -80,7 +80,7 @@ def test_given_up_after_the_time_is_a_dead_letter_and_can_be_tried_again(site, t
     node, slices = site.start(), tools.ct_slices(3)
     site.send(slices)
     tools.wait_for(lambda: site.totals(node) == {"undelivered": 1})
-    folder = site.folder / "spool/dead-letter" / hashed(slices[0].SeriesInstanceUID)[:16]
+    folder = site.folder / "spool/dead-letter" / uid_hash(slices[0].SeriesInstanceUID)[:16]
     # The state is on disk before the letter is.
     tools.wait_for((folder / "reason.json").exists)
     reason = json.loads((folder / "reason.json").read_text())["reason"]
@@ -197,7 +197,7 @@ def test_a_destination_of_another_name_gets_what_the_old_one_did_not(site, tools
     assert site.totals(node) == {"undelivered": 1}
     site.archive.start()
     if how == "retry":
-        assert node.spool.state.retry(hashed(slices[0].SeriesInstanceUID), ["renamed"])
+        assert node.spool.state.retry(uid_hash(slices[0].SeriesInstanceUID), ["renamed"])
     else:
         site.send(slices)
     tools.wait_for(lambda: site.totals(node) == {"delivered": 1})

@@ -18,9 +18,9 @@ import pytest
 pytest.importorskip("pynetdicom", reason="needs pynetdicom: pip install 'oarseg[node]'")
 
 from oarseg.errors import ConfigError, InputError, OutputError
+from oarseg.identity import uid_hash
 from oarseg.node import Node
 from oarseg.node.retention import DAY, keep_to
-from oarseg.node.spool import hashed
 
 
 def test_a_series_comes_in_and_its_result_goes_out(site, tools, caplog):
@@ -34,7 +34,7 @@ def test_a_series_comes_in_and_its_result_goes_out(site, tools, caplog):
     tools.wait_for(lambda: node.spool.bytes == 0)
     assert not list((site.folder / "spool/series").iterdir()) and not list((site.folder / "spool/results").iterdir())
     said = "\n".join(f"{r.getMessage()} {r.values}" for r in caplog.records if hasattr(r, "values"))
-    assert hashed(slices[0].SeriesInstanceUID)[:16] in said and "segmented" in said
+    assert uid_hash(slices[0].SeriesInstanceUID)[:16] in said and "segmented" in said
     for secret in (tools.patient, "12345", slices[0].SeriesInstanceUID, slices[0].SOPInstanceUID):
         assert secret not in said
     assert slices[0].SeriesInstanceUID.encode() not in (site.folder / "spool/node.db").read_bytes()
@@ -95,7 +95,7 @@ def test_a_bad_series_is_a_dead_letter_with_the_reason_and_the_next_one_goes_on(
     tools.wait_for(lambda: site.totals(node) == {"failed": 1})
     site.send(good)
     tools.wait_for(lambda: site.totals(node) == {"failed": 1, "delivered": 1})
-    folder = site.folder / "spool/dead-letter" / hashed(bad[0].SeriesInstanceUID)[:16]
+    folder = site.folder / "spool/dead-letter" / uid_hash(bad[0].SeriesInstanceUID)[:16]
     # The state is on disk before the letter is.
     tools.wait_for((folder / "reason.json").exists)
     letter = json.loads((folder / "reason.json").read_text())
@@ -232,8 +232,8 @@ def test_health_and_metrics(site, tools, monkeypatch):
     assert json.loads(get("/health")) == {"status": "ok", "wrong": []}
     text = get("/metrics")
     for line in (
-        "oarseg_instances_stored_total 3", "oarseg_objects_sent_total 1", 'oarseg_series{state="delivered"} 1',
-        'oarseg_deliveries_pending{destination="planning"} 0', "oarseg_up 1", "# TYPE oarseg_series gauge",
+        "oarseg_instances_stored_total 3.0", "oarseg_objects_sent_total 1.0", 'oarseg_series{state="delivered"} 1.0',
+        'oarseg_deliveries_pending{destination="planning"} 0.0', "oarseg_up 1.0", "# TYPE oarseg_series gauge",
     ):  # fmt: skip
         assert line in text.splitlines()
     # Each name is told once, as Prometheus asks.
@@ -267,7 +267,7 @@ def test_health_and_metrics(site, tools, monkeypatch):
         raise OSError("no such folder")
 
     monkeypatch.setattr(node.spool, "free", gone)
-    assert "the spool cannot be asked (OSError)" in wrong()
+    assert "the spool cannot be read (OSError)" in wrong()
 
 
 def test_a_full_disk_refuses_and_recovers(site, tools, monkeypatch):
@@ -307,7 +307,7 @@ def test_a_kill_while_later_slices_wait_contours_them_once(site, tools):
     node, slices = site.start(), tools.ct_slices(5)
     node.worker.stop()
     node.worker.join()
-    state, series = node.spool.state, hashed(slices[0].SeriesInstanceUID)
+    state, series = node.spool.state, uid_hash(slices[0].SeriesInstanceUID)
     site.send(slices[:4])
     state.complete(series, ["planning"])
     assert state.next_job().id == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import os
 import socket
 import ssl
@@ -28,12 +29,12 @@ from pydicom.uid import (
 )
 from pynetdicom.sop_class import Verification
 
+from oarseg.identity import uid_hash
 from oarseg.node import receive
-from oarseg.node.spool import hashed
 
 
 def stored(site, one) -> bytes:
-    series, instance = hashed(one.SeriesInstanceUID), hashed(one.SOPInstanceUID)
+    series, instance = uid_hash(one.SeriesInstanceUID), uid_hash(one.SOPInstanceUID)
     return (site.folder / "spool/series" / series / f"{instance}.dcm").read_bytes()
 
 
@@ -73,13 +74,26 @@ def test_what_cannot_be_read_here_is_not_negotiated(site):
     assoc.release()
 
 
-@pytest.mark.parametrize("title, called", [("STRANGER", "OARSEG"), ("SCANNER", "ANOTHER")])
-def test_other_ae_titles_are_rejected(site, tools, title, called):
+@pytest.fixture
+def log(caplog):
+    """The values of the node's log lines by event, as they come."""
+    logging.getLogger("oarseg.node").propagate = True
+    caplog.set_level(logging.INFO, "oarseg.node")
+    return lambda event: [r.values for r in caplog.records if r.getMessage() == event]
+
+
+@pytest.mark.parametrize(
+    "title, called, reason", [("STRANGER", "OARSEG", "calling AE title"), ("SCANNER", "ANOTHER", "is not OARSEG")]
+)
+def test_other_ae_titles_are_rejected_and_the_log_says_which_and_why(site, tools, log, title, called, reason):
     node = site.start()
     assoc = site.associate(title, called)
     assert assoc.is_rejected
-    # Counted once it is told.
+    # Counted once the peer has its answer.
     tools.wait_for(lambda: node.counters.values["associations_rejected"] == 1)
+    (line,) = tools.wait_for(lambda: log("association rejected"))
+    assert (line["calling"], line["called"], line["address"]) == (title, called, "127.0.0.1")
+    assert reason in line["reason"]
 
 
 def test_any_ae_title_if_so_set(site, tools):
@@ -88,11 +102,13 @@ def test_any_ae_title_if_so_set(site, tools):
     assert site.send(tools.ct_slices(1), "STRANGER") == [0]
 
 
-def test_other_addresses_are_not_let_in(site, tools):
+def test_other_addresses_are_not_let_in_and_the_log_says_which(site, tools, log):
     site.over = {"allow": {"peers": ["192.0.2.0/24", "2001:db8::/32"]}}
     node = site.start()
     assert not site.associate().is_established
     tools.wait_for(lambda: node.counters.values["connections_closed"] == 1)
+    (line,) = tools.wait_for(lambda: log("connection closed"))
+    assert line == {"reason": "the address is not in [allow] peers", "address": "127.0.0.1"}
 
 
 def test_limits_refuse_with_a_status_and_keep_what_was_taken(site, tools):
@@ -183,13 +199,14 @@ def receive_bytes(one) -> bytes:
     return encode(one, False, True)
 
 
-def test_associations_beyond_the_limit_are_rejected_and_the_rest_served(site, tools):
+def test_associations_beyond_the_limit_are_rejected_and_the_rest_served(site, tools, log):
     site.over = {"limits": {"free_gib": 0, "associations": 3}}
     node = site.start()
     held = [site.associate() for _ in range(3)]
     assert all(assoc.is_established for assoc in held)
     more = site.associate()
     assert more.is_rejected
+    assert tools.wait_for(lambda: log("association rejected"))[0]["reason"] == "more than 3 associations at once"
     for assoc in held:
         assoc.release()
     tools.wait_for(lambda: node.receiver.open_associations() == 0)
