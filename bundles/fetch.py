@@ -1,4 +1,7 @@
-"""Downloads a file from a web server, with a limit of its size, a timeout and a progress bar."""
+"""Downloads a file from a web server, with a limit of its size, a timeout and a progress bar.
+
+Not by pooch, which has no such limit: a server could fill the disk before a checksum is compared.
+"""
 
 from __future__ import annotations
 

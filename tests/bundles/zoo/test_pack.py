@@ -222,7 +222,7 @@ def test_refuses_a_damaged_list(text: str, message: str, root: Path, tmp_path: P
 def test_refuses_versions_that_monai_sorts_wrongly(root: Path, tmp_path: Path) -> None:
     earlier = {f"{EYE}_v0.0.9": {"checksum": "0", "source": "a"}, f"{EYE}_v0.0.10": {"checksum": "0", "source": "b"}}
     (tmp_path / "model_info.json").write_text(json.dumps(earlier), encoding="utf-8")
-    pack(SITE, root, tmp_path, [EYE], base_url=URL)  # 0.1.0 is the newest either way
+    pack(SITE, root, tmp_path, [EYE], base_url=URL)  # the present version is the newest either way
     meta = root / EYE / "configs/metadata.json"
     content = json.loads(meta.read_text(encoding="utf-8"))
     meta.write_text(json.dumps(content | {"version": "0.10.0"}), encoding="utf-8")
