@@ -15,7 +15,7 @@ from oarseg.cli._main import build_parser
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")]
 PAGES += [page for page in sorted((ROOT / "docs").rglob("*.md")) if "_build" not in page.parts]
-FENCE = re.compile(r"^ *```(?:bash|console)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^ *```(?:bash|console|sh)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`(?:\.venv/bin/)?(oarseg [^`]+)`")
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 # Of CONTRIBUTING: `inference/two_stage.py`.
