@@ -72,7 +72,7 @@ def box_of_mask(mask: np.ndarray, grid: Grid) -> Box | None:
 
 
 def standard_grid(image: Grid, spacing: Sequence[float]) -> Grid:
-    """Return the grid over all of ``image`` at constant spacing (eqs 3-6, 3-7: size_in x spacing_in / spacing_const)."""
+    """Return a grid over all of ``image`` at constant spacing (eqs 3-6, 3-7: size_in x spacing_in / spacing_const)."""
     shape = tuple(max(1, int(np.ceil(e / s - 1e-6))) for e, s in zip(image.extent, spacing, strict=True))
     return Grid(image.origin, tuple(float(s) for s in spacing), shape)
 

@@ -94,7 +94,7 @@ def resample(
 
 
 def _crop_to(volume: np.ndarray, source: Grid, target: Grid) -> tuple[np.ndarray, Grid]:
-    """Only the voxels that ``target`` can touch."""
+    """Return only the voxels that ``target`` can touch."""
     start, stop = [], []
     for axis in range(3):
         reach = max(1, target.spacing[axis] / source.spacing[axis]) + 1
@@ -108,7 +108,7 @@ def _crop_to(volume: np.ndarray, source: Grid, target: Grid) -> tuple[np.ndarray
 
 
 def _positions(centres: np.ndarray, origin: float, step: float, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Fractional indices of points (mm) in ``size`` voxels of ``step`` mm, and which of them lie in a voxel."""
+    """Return fractional indices of points (mm) in ``size`` voxels of ``step`` mm, and which of them lie in a voxel."""
     position = (centres - origin) / step - 0.5
     return position, (position >= -0.5 - 1e-6) & (position <= size - 0.5 + 1e-6)
 
@@ -126,7 +126,7 @@ def _nearest(volume: np.ndarray, source: Grid, target: Grid) -> np.ndarray:
 
 
 def _weights(source: Grid, target: Grid, axis: int) -> np.ndarray:
-    """What each source voxel adds to each target voxel along ``axis``: (targets, sources) float32.
+    """Return what each source voxel adds to each target voxel along ``axis``: (targets, sources) float32.
 
     Box averages by a whole factor, down to about the target's spacing, and linear interpolation between them.
     """
@@ -146,7 +146,7 @@ def _weights(source: Grid, target: Grid, axis: int) -> np.ndarray:
 
 
 def _linear(volume: np.ndarray, weights: list[np.ndarray], values: Callable | None, out: np.ndarray) -> None:
-    """``volume`` (D, H, W) multiplied by the weight matrices of its three axes, into ``out``, contiguous float32."""
+    """Multiply ``volume`` (D, H, W) by the weight matrices of its three axes, into ``out``, contiguous float32."""
     slices, rows, columns = (_bands(matrix) for matrix in weights)
     height, width = len(weights[1]), len(weights[2])
     planes = np.empty((len(volume), height, width), np.float32)
@@ -160,7 +160,7 @@ def _linear(volume: np.ndarray, weights: list[np.ndarray], values: Callable | No
 
 
 def _bands(matrix: np.ndarray) -> list[tuple[slice, slice, np.ndarray]]:
-    """The parts of a weight matrix that are not zero: target rows, source rows, weights."""
+    """Return the parts of a weight matrix that are not zero: target rows, source rows, weights."""
     bands = []
     for start in range(0, len(matrix), BAND):
         part = matrix[start : start + BAND]
@@ -174,7 +174,7 @@ def _bands(matrix: np.ndarray) -> list[tuple[slice, slice, np.ndarray]]:
 
 
 def _multiply(bands: list[tuple[slice, slice, np.ndarray]], values: np.ndarray, out: np.ndarray) -> None:
-    """The banded matrix times ``values`` (sources, n), into ``out`` (targets, n)."""
+    """Multiply the banded matrix with ``values`` (sources, n), into ``out`` (targets, n)."""
     for target, source, weights in bands:
         step = max(1, AT_ONCE // max(1, weights.size))
         for start in range(0, values.shape[1], step):

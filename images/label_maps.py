@@ -35,7 +35,7 @@ def read_label_map(path: str | Path, turn: bool = True) -> LabelMap:
 
 
 def read_volume(path: str | Path, turn: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Array (i, j, k) and affine (4, 4) of a NIfTI file; see :func:`read_label_map`."""
+    """Return Array (i, j, k) and affine (4, 4) of a NIfTI file; see :func:`read_label_map`."""
     path = Path(path)
     try:
         image = nib.load(path)
@@ -67,13 +67,13 @@ def _check_whole(path: Path) -> None:
 
 
 def turned(array: np.ndarray, affine: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same volume with its axes nearest to right, anterior, superior; strides only."""
+    """Return the same volume with its axes nearest to right, anterior, superior; strides only."""
     turn = nib.io_orientation(affine)
     return nib.apply_orientation(array, turn), affine @ nib.orientations.inv_ornt_aff(turn, array.shape)
 
 
 def check_same_grid(prediction: LabelMap, reference: LabelMap, case: str) -> None:
-    """Raises GeometryError unless both have the same voxels at the same places; nothing is resampled to make it so."""
+    """Raise GeometryError unless both have the same voxels at the same places; nothing is resampled to make it so."""
     a, b = prediction, reference
     if a.label.shape != b.label.shape:
         raise GeometryError(

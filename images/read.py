@@ -124,7 +124,7 @@ def _read_file(path: Path, series: str | None, kind: str, load: Loader) -> CtIma
 
 
 def _int16(array: np.ndarray) -> tuple[np.ndarray, list[str]]:
-    """Rounded to 1 HU, in the array's own memory order, slab by slab so that no second full-size float is made."""
+    """Return ``array`` rounded to 1 HU, in its own memory order, and warnings; slab by slab, to save memory."""
     notes = []
     if array.min() < INT16.min or array.max() > INT16.max:
         notes.append(f"values beyond {INT16.min} to {INT16.max} were clipped")

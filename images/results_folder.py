@@ -44,7 +44,7 @@ class ResultFolder:
         self._made: list[Path] = []
 
     def __enter__(self) -> ResultFolder:
-        """Claim the place. Raises OutputError where it is taken, no folder, not writable or full."""
+        """Claim the place. Raises OutputError if it is taken, no folder, not writable or full."""
         self._check_taken()
         with writing(self.folder):
             try:

@@ -49,7 +49,7 @@ class TwoStageInferer(Inferer):
         return like(self.segment(inputs, network).label, inputs)
 
     def segment(self, inputs: Tensor, network: nn.Module, progress: Progress | None = None) -> TwoStageResult:
-        """As calling it, with boxes, reasons and timings. ``progress`` is told each step as it begins."""
+        """Return what a call computes, with boxes, reasons and seconds. ``progress`` is called as each step begins."""
         localizer, organs = self._networks(network)
         networks = array_networks(localizer, organs, inputs.device, self.amp)
         return run_stages(volume_of(inputs), networks, self.site, self.organs, progress)
@@ -78,7 +78,7 @@ class LocalizerInferer(Inferer):
 
 
 def volume_of(inputs: Tensor) -> Volume:
-    """The image of a batch of one, (1, 1, D, H, W) with an affine. Raises ConfigError for another batch."""
+    """Return the image of a batch of one, (1, 1, D, H, W) with an affine. Raises ConfigError for another batch."""
     if inputs.shape[:2] != (1, 1) or inputs.ndim != 5:
         raise ConfigError(f"two-stage inference takes one image of one channel, not a batch {tuple(inputs.shape)}")
     affine = inputs.affine.reshape(-1, 4, 4)[0].cpu()
@@ -86,8 +86,8 @@ def volume_of(inputs: Tensor) -> Volume:
 
 
 def like(label: np.ndarray, inputs: Tensor) -> Tensor:
-    """``label`` (D, H, W) as (1, 1, D, H, W) with the meta data of ``inputs``.
+    """Return ``label`` (D, H, W) as (1, 1, D, H, W) with the meta data of ``inputs``.
 
-    By it Invertd and SaveImaged find their way back.
+    Invertd and SaveImaged need them.
     """
     return convert_to_dst_type(torch.from_numpy(label)[None, None], inputs, dtype=torch.uint8)[0]

@@ -143,7 +143,7 @@ class Pipeline:
 
 
 def _voxels(image: CtImage | MetaTensor) -> tuple[np.ndarray, np.ndarray]:
-    """HU (i, j, k) and affine (4, 4) of an image; what ``read_image`` did not read is checked here."""
+    """Return HU (i, j, k) and affine (4, 4) of an image; a tensor, which ``read_image`` did not read, is checked."""
     affine = np.array(image.affine, dtype=float)
     if isinstance(image, CtImage):
         return image.hu, affine

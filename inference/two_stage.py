@@ -16,8 +16,7 @@ from scipy.special import expit
 from oarseg.geometry.box import Box
 from oarseg.geometry.canvas import Canvas
 from oarseg.geometry.volume import Volume
-from oarseg.inference.localize import Located, Network, keep_piece, locate, pieces_of
-from oarseg.inference.sliding import factor_of, padded_pass
+from oarseg.inference.localize import Located, Network, factor_of, keep_piece, locate, padded_pass, pieces_of
 from oarseg.sites import Organ, Site
 
 LOCALIZER = "localizer"
@@ -26,7 +25,7 @@ Progress = Callable[[str], None]
 
 @dataclass
 class TwoStageResult:
-    """What came of it.
+    """Result of both stages.
 
     ``label`` uint8 on the grid of the input, (D, H, W), or of the canvas that was given. ``boxes``: enlarged stage-1
     boxes by organ key, mm along the input's axes. ``missing``: why an organ was left out, by key. ``seconds``: time
@@ -39,9 +38,9 @@ class TwoStageResult:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def chosen_organs(site: Site, keys: Sequence[str] | None) -> list[Organ]:
-    """The rows of ``keys`` (all by default) in order of label value. Raises ConfigError for an unknown one."""
-    organs = [site.organ(key) for key in keys] if keys else list(site.organs)
+def chosen_organs(site: Site, names: Sequence[str] | None) -> list[Organ]:
+    """Return the organs of ``names`` (all by default) in order of label value. Raises ConfigError for others."""
+    organs = [site.organ(name) for name in names] if names else list(site.organs)
     return sorted(organs, key=lambda organ: organ.value)
 
 
@@ -55,13 +54,13 @@ def run_stages(
 ) -> TwoStageResult:
     """Segment ``organs`` in ``image``. An organ that is not found is left out and never ends the run.
 
-    Args: ``networks``: by organ key, and the localizer as "localizer". ``progress``: told each step as it begins.
+    Args: ``networks``: by organ key, and the localizer as "localizer". ``progress``: called as each step begins.
     ``canvas``: what to paint on; a new one on the image's grid by default. Where organs overlap, it decides.
     """
-    tell = progress or (lambda step: None)
+    report_step = progress or (lambda step: None)
     canvas = canvas or Canvas(image.grid)
     result = TwoStageResult(canvas.label)
-    tell("stage 1: locating organs")
+    report_step("stage 1: locating organs")
     began = time.perf_counter()
     located = locate(image, networks[LOCALIZER], site)
     _release(networks, LOCALIZER)
@@ -71,7 +70,7 @@ def run_stages(
         if organ.key not in located:
             result.missing[organ.key] = "stage 1 did not find it"
             continue
-        tell(f"stage 2: {organ.title}")
+        report_step(f"stage 2: {organ.title}")
         segment_organ(image, canvas, located[organ.key], networks[organ.key], result)
     result.seconds["segment"] = time.perf_counter() - began
     return result
@@ -92,7 +91,7 @@ def segment_organ(image: Volume, canvas: Canvas, located: Located, network: Netw
 
 
 def stage_one(image: Volume, network: Network, site: Site, canvas: Canvas | None = None) -> np.ndarray:
-    """What stage 1 alone says: label values, (D, H, W) uint8, on the grid of ``image`` or painted on ``canvas``."""
+    """Return the label values that stage 1 alone finds, (D, H, W) uint8, on the grid of ``image`` or on ``canvas``."""
     canvas = canvas or Canvas(image.grid)
     for located in locate(image, network, site).values():
         canvas.paint(located.organ.value, located.probability, located.grid)

@@ -9,7 +9,7 @@ import torch
 from monai.inferers import Inferer, sliding_window_inference
 from torch import Tensor, nn
 
-from oarseg.inference.sliding import deepened
+from oarseg.inference.localize import deepened
 from oarseg.networks.factor import network_factor
 from oarseg.training.precision import AutocastInferer, padded
 
@@ -17,7 +17,7 @@ from oarseg.training.precision import AutocastInferer, padded
 class WindowInferer(Inferer):
     """Logits for a whole volume: one pass where it fits into the window, else overlapping windows blended.
 
-    Args: ``window``: D, H, W voxels of the largest pass, see ``oarseg.inference.sliding.deepened``. ``overlap``:
+    Args: ``window``: D, H, W voxels of the largest pass, see ``oarseg.inference.localize.deepened``. ``overlap``:
     share of a window that the next one repeats. ``factor``: what the network's sizes must divide by; by default the
     network's own (see ``oarseg.networks.factor``). Volumes that it does not divide are padded with air (0). ``amp``:
     False for float32.

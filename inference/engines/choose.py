@@ -27,13 +27,13 @@ ROCM = Path("/dev/kfd")
 
 
 class Engine(Protocol):
-    """``name``: of the engine. ``precision``: what it computes in: "fp32" or "bf16"."""
+    """What computes a network's logits. ``precision``: of its numbers, "fp32" or "bf16"."""
 
     name: str
     precision: str
 
     def ready(self, network: nn.Module, name: str) -> nn.Module:
-        """``network`` (with weights), known as ``name`` in its bundle, as a module that answers as it does."""
+        """Return ``network`` (with weights), named ``name`` in its bundle, as a module that computes the same."""
         ...
 
 
@@ -41,8 +41,8 @@ def make_engine(choice: str, device: torch.device | str) -> Engine:
     """Return the engine of ``choice``: "auto", "torch" or "openvino"; the last two may add a precision (torch:fp32).
 
     "auto" is OpenVINO if it is installed and this CPU gains from it, else PyTorch.
-    Raises ConfigError for an unknown engine or precision, for OpenVINO on another device than the CPU, where it is
-    not installed, and for int8, which only :func:`stored_networks` are in.
+    Raises ConfigError for an unknown engine or precision, for OpenVINO on another device than the CPU, if a package is
+    not installed, and for int8, which only :func:`stored_networks` have.
     """
     name, precision = check_engine(choice)
     kind = str(device).partition(":")[0]
@@ -74,7 +74,7 @@ def require_torch(what: str) -> None:
 def check_engine(choice: str) -> tuple[str, str]:
     """Return engine and precision ("" for the quickest) of ``choice``; for callers with long work before it.
 
-    Raises ConfigError for what does not exist and for OpenVINO where it is not installed.
+    Raises ConfigError for an unknown engine or precision, and for OpenVINO if it is not installed.
     """
     name, _, precision = choice.partition(":")
     if name not in PRECISIONS:
@@ -88,7 +88,7 @@ def check_engine(choice: str) -> tuple[str, str]:
 
 
 def ready_net(engine: Engine, network: TwoStageNet) -> TwoStageNet:
-    """``network`` with each of its networks run by ``engine``."""
+    """Return ``network`` with each of its networks run by ``engine``."""
     organs = {key: engine.ready(part, key) for key, part in network.organs.items()}
     return type(network)(engine.ready(network.localizer, "localizer"), organs).eval()
 

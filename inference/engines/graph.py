@@ -1,9 +1,9 @@
 """A UNet3d as an OpenVINO model, built from its state dict: neither PyTorch nor a conversion is needed.
 
 The same graph in full precision, or with 8-bit weights and activations: weights symmetric with a scale for each output
-channel, activations rounded to 256 steps where NNCF rounds them too (what a ReLU or a transposed convolution gives), by
+channel, activations rounded to 256 steps where NNCF rounds them too (after a ReLU or a transposed convolution), by
 ranges that NNCF found on training cases. The first convolution stays in floats, and so does the last one unless the
-range of what it is given is there too: rounding the image and what the logits come from moves labels the most.
+range of its input is there too: rounding the image and the input of the last convolution moves labels the most.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ONES, ZEROS = [1, 1, 1], [0, 0, 0]
 
 
 def build(state: State, mean: float, std: float, ranges: Ranges | None = None) -> Any:
-    """The network as an ``openvino.Model``: image (1, C, D, H, W) float32, sizes free, to logits.
+    """Return the network as an ``openvino.Model``: image (1, C, D, H, W) float32, sizes free, to logits.
 
     Args:
         state: weights of a :class:`oarseg.networks.UNet3d` of any widths, by the names of its state dict.
@@ -51,19 +51,19 @@ def build(state: State, mean: float, std: float, ranges: Ranges | None = None) -
 
 
 def names(poolings: int) -> list[str]:
-    """The activations that have ranges, in the order in which they are computed."""
+    """Return the activations that have ranges, in the order in which they are computed."""
     down = [f"encoder.{level}.{at}" for level in range(poolings + 1) for at in (0, 3)]
     up = [name for i in range(poolings) for name in (f"up.{i}", f"decoder.{i}.0", f"decoder.{i}.3")]
     return [name for name in down + up if name != last(poolings)]
 
 
 def last(poolings: int) -> str:
-    """The activation that logits come from, which need not have a range."""
+    """Return the activation that logits come from, which need not have a range."""
     return f"decoder.{poolings - 1}.3" if poolings else "encoder.0.3"
 
 
 def ranges_of(model: Any) -> dict[str, tuple[float, float]]:
-    """The ranges in a graph of :func:`build` that ``nncf.quantize`` has quantized, by the activations' names.
+    """Return the ranges in a graph of :func:`build` that ``nncf.quantize`` has quantized, by the activations' names.
 
     Among them the last activation's.
     """
@@ -128,7 +128,7 @@ class _Graph:
         return self.ops.convolution(x, kernel, ONES, ONES, ONES, ONES)
 
     def _kernel(self, weight: np.ndarray, axis: int) -> Any:
-        """``weight`` as it is, or in 8 bits with a scale for every index along ``axis``, its output channels."""
+        """Return ``weight`` as it is, or in 8 bits with a scale for every index along ``axis``, its output channels."""
         if self.ranges is None:
             return self._constant(weight)
         codes, scale = in_bytes(weight, axis)
@@ -153,21 +153,21 @@ class _Graph:
 
 
 def _sized(weight: np.ndarray, name: str, size: tuple[int, int, int]) -> np.ndarray:
-    """``weight``, whose kernels must be of ``size``. Raises ValueError: OpenVINO would compute something."""
+    """Return ``weight``, whose kernels must be of ``size``. Raises ValueError: OpenVINO would compute something."""
     if weight.shape[2:] != size:
         raise ValueError(f"{name}.weight has the shape {weight.shape}, its kernels must be {size}")
     return weight
 
 
 def folded(state: State, convolution: str, norm: str) -> tuple[np.ndarray, np.ndarray]:
-    """Kernel (O, I, 3, 3, 3) and shift (O) of a convolution without bias and the BatchNorm after it, as one."""
+    """Return kernel (O, I, 3, 3, 3) and shift (O) of a convolution without bias and the BatchNorm after it, as one."""
     gain = state[f"{norm}.weight"] / np.sqrt(state[f"{norm}.running_var"] + EPSILON)
     weight = state[f"{convolution}.weight"] * gain.reshape(-1, 1, 1, 1, 1)
     return weight.astype(np.float32), (state[f"{norm}.bias"] - state[f"{norm}.running_mean"] * gain).astype(np.float32)
 
 
 def in_bytes(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Codes (int8, -127 to 127) and scale (1 along all axes but ``axis``) whose product is nearest to ``weight``."""
+    """Return codes (int8, -127 to 127) and scale (1 along all axes but ``axis``) whose product is ``weight``, nearly."""
     others = tuple(a for a in range(weight.ndim) if a != axis)
     scale = np.abs(weight).max(axis=others, keepdims=True) / 127
     # A pruned channel is zero whatever its scale.

@@ -35,7 +35,7 @@ class OpenVinoEngine:
             raise ConfigError("int8 is for a bundle's compressed networks; use openvino:bf16 or openvino:fp32")
 
     def ready(self, network: nn.Module, name: str = "") -> nn.Module:
-        """``network`` run by OpenVINO, compiled when first asked, for images of any size."""
+        """Return ``network`` run by OpenVINO, compiled on first use, for images of any size."""
         key = f"{fingerprint(network)} {network!r}"
         network = network.eval()
         compiled = CompiledNetwork(
@@ -45,7 +45,7 @@ class OpenVinoEngine:
 
 
 class OpenVinoNetwork(nn.Module):
-    """Stands for the module that was compiled: float32 on the CPU in and out. For inference: it has no gradients."""
+    """A compiled module: float32 on the CPU in and out. For inference: it has no gradients."""
 
     def __init__(self, compiled: CompiledNetwork) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class OpenVinoNetwork(nn.Module):
 
 
 def convert(network: nn.Module) -> Any:
-    """``network`` as an OpenVINO model for one image of any size, BatchNorm folded. Raises ConfigError."""
+    """Return ``network`` as an OpenVINO model for one image of any size, BatchNorm folded. Raises ConfigError."""
     state = network.state_dict()
     # Masks of pruning are parametrizations, which give the weights other names.
     if isinstance(network, UNet3d) and not any("parametrizations" in name for name in state):
@@ -66,12 +66,12 @@ def convert(network: nn.Module) -> Any:
 
 
 def traced(network: nn.Module) -> Any:
-    """As :func:`convert`, for any network, by tracing it."""
+    """Return any network as an OpenVINO model, by tracing it; see :func:`convert`."""
     openvino = import_openvino()
     channels = next((m.in_channels for m in network.modules() if isinstance(m, nn.Conv3d)), 1)
     example = torch.zeros(1, channels, *[2 * network_factor(network)] * 3)
     try:
-        # The inferers ask within autocast, which would be traced along with the network.
+        # The inferers call within autocast, which would be traced along with the network.
         with torch.no_grad(), torch.autocast("cpu", enabled=False), warnings.catch_warnings():
             warnings.simplefilter("ignore", torch.jit.TracerWarning)
             model = openvino.convert_model(folded(network).cpu().requires_grad_(False), example_input=example)
@@ -83,7 +83,7 @@ def traced(network: nn.Module) -> Any:
 
 
 def fingerprint(network: nn.Module) -> str:
-    """Hex SHA-256 of all parameters and buffers by name, those that no weight file holds (mean, std) included."""
+    """Return the hex SHA-256 of all parameters and buffers by name."""
     digest = hashlib.sha256()
     for name, tensor in sorted(chain(network.named_parameters(), network.named_buffers())):
         values = tensor.detach().cpu().contiguous()

@@ -1,4 +1,4 @@
-"""``ranges.json``: the range of every activation of a bundle's compressed networks, as calibration found it.
+"""``ranges.json``: the range of every activation of a bundle's compressed networks, from calibration.
 
 With it and a network's weights the 8-bit network can be built on any machine. It holds numbers only, nothing of an
 image. Each row belongs to one weight file, and the whole to one ``model.pt``.
@@ -45,12 +45,12 @@ class Row:
 
     @property
     def factor(self) -> int:
-        """What the sizes of images must be multiples of."""
+        """The sizes of images must be multiples of this."""
         return 2 ** sum(name.startswith("up.") for name in self.ranges)
 
     @property
     def key(self) -> str:
-        """Tells this network, its ranges included, from all others."""
+        """Text that tells this network, its ranges included, from all others."""
         return json.dumps([self.sha256, self.mean, self.std, sorted(self.ranges.items())])
 
     def check(self) -> None:
@@ -65,7 +65,7 @@ class Row:
             )
 
     def state(self) -> dict[str, np.ndarray]:
-        """The weights, by the names of the state dict.
+        """Return the weights, by the names of the state dict.
 
         Raises WeightsError, also where they bring another mean or standard deviation than this row has.
         """

@@ -26,14 +26,14 @@ LOCALIZER = "localizer"
 
 
 class StoredNetworks(Mapping[str, CompiledNetwork]):
-    """A bundle's compressed networks by name, "localizer" and the organs' keys; each is read when first asked.
+    """A bundle's compressed networks by name, "localizer" and the organs' keys; each is read on first use.
 
     Args:
         table: of the bundle's ``ranges.json``.
         site: has the networks' statistics and the organs' grids, the only sizes that organs' networks are run in.
         precision: "fp32", "bf16" or "int8"; None for the quickest here.
         core: what compiles.
-    Raises ConfigError for a precision that is not to be had here. What is asked for raises WeightsError where its
+    Raises ConfigError for a precision that this machine does not have. Taking a network raises WeightsError if its
     weight file is missing, damaged, not the one of the table, or gives another number of classes.
     """
 
@@ -45,12 +45,12 @@ class StoredNetworks(Mapping[str, CompiledNetwork]):
         self.core = core or OpenVinoCore(threads())
         self.precision = self.core.checked(precision or ("int8" if has_int8() else self.core.float))
         self.table, self.site = table, site
-        self._asked: dict[str, CompiledNetwork] = {}
+        self._networks: dict[str, CompiledNetwork] = {}
 
     def __getitem__(self, name: str) -> CompiledNetwork:
-        if name not in self._asked:
-            self._asked[name] = self._network(name)
-        return self._asked[name]
+        if name not in self._networks:
+            self._networks[name] = self._network(name)
+        return self._networks[name]
 
     def __iter__(self) -> Iterator[str]:
         return iter([LOCALIZER, *self.site.values])
@@ -60,8 +60,8 @@ class StoredNetworks(Mapping[str, CompiledNetwork]):
 
     def release(self, name: str) -> None:
         """Give back the memory that passes of the network ``name`` left."""
-        if name in self._asked:
-            self._asked[name].release()
+        if name in self._networks:
+            self._networks[name].release()
 
     def _network(self, name: str) -> CompiledNetwork:
         if name not in iter(self):
@@ -89,12 +89,12 @@ class StoredNetworks(Mapping[str, CompiledNetwork]):
 
 
 def stored_networks(choice: str, bundle_root: str | Path, weights_sha256: str, site: Site) -> StoredNetworks | None:
-    """The compressed networks of a bundle, where ``choice`` (see ``make_engine``) and this machine are for them.
+    """Return the compressed networks of a bundle, if ``choice`` (see ``make_engine``) and this machine are for them.
 
-    Args: ``weights_sha256``: of the bundle's ``model.pt``, which they must stand for. On the CPU.
-    None where PyTorch is asked for or quicker, OpenVINO is not installed, or the bundle has none of these weights; then
-    the networks must be loaded from ``model.pt``. Raises ConfigError for a wrong choice; WeightsError where the list of
-    networks is damaged, or int8 was asked for and there is none.
+    Args: ``weights_sha256``: identity of the bundle's weights, which they must stand for. On the CPU.
+    None if PyTorch is chosen or quicker, OpenVINO is not installed, or the bundle has no compressed networks of these
+    weights; then the bundle's own weights must be loaded. Raises ConfigError for a wrong choice; WeightsError if the
+    list of networks is damaged, or int8 was chosen and there is none.
     """
     name, precision = check_engine(choice)
     if name == "torch" or not installed() or (name == "auto" and not openvino_is_quicker()):
@@ -105,6 +105,6 @@ def stored_networks(choice: str, bundle_root: str | Path, weights_sha256: str, s
         return StoredNetworks(table, site, precision or None)
     if precision == "int8":
         found = "those in {} are of other weights" if table else "none in {}"
-        make = "make them: python -m oarseg.compression.calibrate DATASET"
+        make = "make them: oarseg compress calibrate DATASET --bundle DIR"
         raise WeightsError(f"int8 needs the bundle's compressed networks, {found.format(folder)}; {make}")
     return None

@@ -1,4 +1,4 @@
-"""PyTorch: every device it knows, and the reference."""
+"""PyTorch, on every device that it knows: the reference."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TorchEngine:
             raise ConfigError(f"{self.device} has no bfloat16 (AVX-512 bf16 or AMX); use torch:fp32")
 
     def ready(self, network: nn.Module, name: str = "") -> nn.Module:
-        """``network`` for inference on this engine's device. ``name`` is not needed here."""
+        """Return ``network`` for inference on this engine's device. ``name`` is not needed here."""
         network = folded(network).to(device=self.device, memory_format=torch.channels_last_3d).requires_grad_(False)
         # In bfloat16 the inferers compute already where they can (see oarseg.training.precision).
         return network if self.precision == "bf16" else FullPrecision(network)
@@ -58,9 +58,9 @@ class FullPrecision(nn.Module):
 def numpy_network(
     network: nn.Module, device: torch.device | str = "cpu", amp: bool = True
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """``network``, which lies on ``device``, as a function from image (1, C, D, H, W) to logits, numpy float32 both.
+    """Return ``network``, which lies on ``device``, as a function from image (1, C, D, H, W) to logits.
 
-    Its attribute ``factor``: what D, H and W must be multiples of. ``amp``: False for float32.
+    Both are numpy float32. Its attribute ``factor``: what D, H and W must be multiples of. ``amp``: False for float32.
     """
 
     @torch.inference_mode()
@@ -75,9 +75,9 @@ def numpy_network(
 
 
 def folded(network: nn.Module) -> nn.Module:
-    """A copy of ``network``, for inference, without the BatchNorms that follow a convolution in a ``Sequential``.
+    """Return a copy of ``network`` for inference, each BatchNorm after a convolution in a ``Sequential`` part of it.
 
-    Networks without such pairs come back as plain copies.
+    The logits are the same, in less time. Networks without such pairs come back as plain copies.
     """
     network = copy.deepcopy(network).eval()
     for block in [module for module in network.modules() if isinstance(module, nn.Sequential)]:

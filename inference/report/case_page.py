@@ -29,11 +29,11 @@ TONES, HU = (0, 16, 184, 255), (-1000, -160, 240, 1500)
 JPEG_QUALITY = 90
 # A browser's canvas and patience: more voxels than these are thinned out.
 MOST_VOXELS = 24_000_000
-THINNED = " The CT is large; of its voxels are shown: {told}."
+THINNED = " The CT is large; of its voxels are shown: {steps}."
 
 
 def case_page(view: View, site: Site, report: Mapping[str, Any], preview: bytes) -> str:
-    """The page.
+    """Return the page as HTML.
 
     Args: ``view`` of the CT and its label map, from ``lps_view``; ``report``: the content of ``report.json``;
     ``preview``: a PNG.
@@ -65,7 +65,7 @@ def case_page(view: View, site: Site, report: Mapping[str, Any], preview: bytes)
 
 
 def tone(hu: np.ndarray) -> np.ndarray:
-    """HU as the JPEG holds them, uint8: piecewise linear by ``TONES`` and ``HU``."""
+    """Return HU as the JPEG holds them, uint8: piecewise linear by ``TONES`` and ``HU``."""
     # By table: interpolating every voxel would take seconds.
     low, high = HU[0], HU[-1]
     table = np.rint(np.interp(np.arange(low, high + 1), HU, TONES)).astype(np.uint8)
@@ -73,7 +73,7 @@ def tone(hu: np.ndarray) -> np.ndarray:
 
 
 def mosaic(volume: np.ndarray) -> tuple[np.ndarray, int]:
-    """(x, y, z) as one picture of axial slices side by side, nearly square, and how many stand in a row."""
+    """Return (x, y, z) as one picture of axial slices side by side, nearly square, and the slices in a row."""
     across, down, count = volume.shape
     columns = max(1, min(count, round((count * down / across) ** 0.5)))
     rows = -(-count // columns)
@@ -85,7 +85,7 @@ def mosaic(volume: np.ndarray) -> tuple[np.ndarray, int]:
 
 
 def thinning(sizes: Sequence[int]) -> tuple[int, int, int]:
-    """Every how many voxels are shown along x, y, z, so that there are at most ``MOST_VOXELS``."""
+    """Return the step between shown voxels along x, y, z, so that there are at most ``MOST_VOXELS``."""
     step = [1, 1, 1]
     while np.prod([-(-n // s) for n, s in zip(sizes, step, strict=True)], dtype=float) > MOST_VOXELS:
         longest = int(np.argmax([n / s for n, s in zip(sizes, step, strict=True)]))
@@ -99,7 +99,7 @@ def _data(view: View, organs: Sequence[Organ], part: tuple[slice, ...], columns:
     shape = [len(range(s.start, s.stop, s.step)) for s in part]
 
     def within(index: Sequence[float]) -> list[int]:
-        """A voxel of the CT in the thinned part of it."""
+        """Return a voxel of the CT as an index of the shown, thinned part."""
         return [int(min(n - 1, max(0, (i - f) // s))) for i, f, s, n in zip(index, first, step, shape, strict=True)]
 
     rows = []
@@ -139,25 +139,25 @@ def _organ(organ: Organ, row: Mapping[str, Any]) -> str:
         check = f'<input type="checkbox" checked data-organ="{organ.value}" aria-label="show {name}">'
         box = f"<label>{swatch} {check}</label>"
         title = f'<button type="button" data-organ="{organ.value}" title="go there">{name}</button>'
-        told = f"<span{odd}>{'as usual' if not odd else 'outside the usual range'}</span>"
+        remark = f"<span{odd}>{'as usual' if not odd else 'outside the usual range'}</span>"
         shown = f"<span{odd}>{volume:.1f}</span>"
     else:
         box, title, shown = swatch, f'<span class="missing">{name}</span>', "-"
-        told = f'<span class="missing">not found: {html.escape(row["reason"])}</span>'
-    cells = [box, title, shown, f"{low:g} to {high:g}", normal, told]
+        remark = f'<span class="missing">not found: {html.escape(row["reason"])}</span>'
+    cells = [box, title, shown, f"{low:g} to {high:g}", normal, remark]
     kinds = ["", "", ' class="number"', ' class="number"', ' class="number"', ""]
     return "<tr>" + "".join(f"<td{k}>{c}</td>" for k, c in zip(kinds, cells, strict=True)) + "</tr>"
 
 
 def _sources(organs: Sequence[Organ]) -> str:
-    """Whose the published volumes are, each source once."""
+    """Return the sources of the published volumes as HTML, each source once."""
     by_source: dict[tuple[str, str], list[str]] = {}
     for organ in organs:
         if published := published_volume(organ.name):
             by_source.setdefault((published.source, published.population), []).append(organ.name)
     lines = [
-        f"{html.escape(', '.join(names))}: {html.escape(told)}. {html.escape(source)}."
-        for (source, told), names in by_source.items()
+        f"{html.escape(', '.join(names))}: {html.escape(context)}. {html.escape(source)}."
+        for (source, context), names in by_source.items()
     ]
     note = (
         "Published: measured in other people, by other methods; to compare with, not to judge by. For organs without "
@@ -174,7 +174,7 @@ def _warnings(warnings: Sequence[str]) -> str:
 
 
 def _details(report: Mapping[str, Any]) -> str:
-    """What was read, what computed, how long, with what: of the report, as lists of terms."""
+    """Return the report's facts about input, weights, engine, time and versions as lists of terms."""
     given = report["input"]
     size = " × ".join(str(n) for n in given["size_voxels"])
     spacing = " × ".join(f"{s:g}" for s in given["spacing_mm"])
@@ -200,8 +200,8 @@ def _terms(rows: Mapping[str, Any]) -> str:
 def _thinned(step: tuple[int, int, int]) -> str:
     if max(step) == 1:
         return ""
-    told = ", ".join(f"one in {n} along {axis}" for n, axis in zip(step, "xyz", strict=True) if n > 1)
-    return THINNED.format(told=told)
+    steps = ", ".join(f"one in {n} along {axis}" for n, axis in zip(step, "xyz", strict=True) if n > 1)
+    return THINNED.format(steps=steps)
 
 
 def _encoded(picture: np.ndarray, kind: str, **options: Any) -> bytes:

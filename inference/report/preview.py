@@ -60,7 +60,7 @@ class View:
         return f" but {degrees:.0f} degrees oblique" if degrees > OBLIQUE_DEGREES else ""
 
     def position(self, axis: int, index: int) -> float:
-        """Where a slice lies along ``axis``, LPS mm, in the middle of the slice."""
+        """Return where a slice lies along ``axis``, LPS mm, in the middle of the slice."""
         point = (np.array(self.label.shape) - 1) / 2
         point[axis] = index
         return float((self.affine @ [*point, 1.0])[axis])
@@ -116,7 +116,7 @@ def write_preview(
 
 
 def lps_view(hu: np.ndarray, label: np.ndarray, affine: np.ndarray) -> View:
-    """The CT ``hu`` and its ``label`` map, both (i, j, k) with ``affine`` (4, 4) to RAS mm, as a :class:`View`.
+    """Return the CT ``hu`` and its ``label`` map, both (i, j, k) with ``affine`` (4, 4) to RAS mm, as a :class:`View`.
 
     The arrays are turned so that their axes run nearest to left, posterior, superior; strides only.
     """
@@ -138,7 +138,7 @@ def lps_view(hu: np.ndarray, label: np.ndarray, affine: np.ndarray) -> View:
 
 
 def areas(view: View, plane: Plane) -> np.ndarray:
-    """Cross-section of each organ in the label map (rows) on each slice of ``plane``, as a share of its largest."""
+    """Return each organ's cross-section (rows) on each slice of ``plane``, as a share of its largest."""
     rows = []
     for value, box in view.boxes.items():
         others = tuple(a for a in range(3) if a != plane.axis)
@@ -149,7 +149,7 @@ def areas(view: View, plane: Plane) -> np.ndarray:
 
 
 def choose_levels(shares: np.ndarray, count: int) -> list[int]:
-    """Up to ``count`` slices, ascending, that together show every organ: each time the one that adds most.
+    """Return up to ``count`` slices, ascending, that together show every organ: each time the one that adds most.
 
     ``shares`` (organs, slices) from ``areas``. The middle slice where there is no organ.
     """
@@ -169,12 +169,12 @@ def choose_levels(shares: np.ndarray, count: int) -> list[int]:
 
 
 def best_level(shares: np.ndarray) -> int:
-    """The slice that shows most of most organs; the middle one where there is none."""
+    """Return the slice that shows most of most organs; the middle one where there is none."""
     return int(shares.sum(axis=0).argmax()) if len(shares) else shares.shape[1] // 2
 
 
 def shown_box(view: View) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
-    """Voxels to show along x, y, z: the organs and ``MARGIN_MM`` around; everything where there is no organ."""
+    """Return voxels to show along x, y, z: the organs and ``MARGIN_MM`` around; everything where there is no organ."""
     if not view.boxes:
         return tuple((0, n) for n in view.label.shape)
     window = []
@@ -187,7 +187,7 @@ def shown_box(view: View) -> tuple[tuple[int, int], tuple[int, int], tuple[int, 
 
 
 def picture(array: np.ndarray, plane: Plane, index: int) -> np.ndarray:
-    """One slice of (x, y, z) as rows from the top and columns from the left of the picture."""
+    """Return one slice of (x, y, z) as rows from the top and columns from the left of the picture."""
     # Not np.take: it copies the whole volume where the axes are transposed.
     flat = array[(slice(None),) * plane.axis + (index,)]
     flat = flat.T if plane.across < plane.down else flat
@@ -202,7 +202,7 @@ def _draw(axes: object, view: View, plane: Plane, index: int, window: tuple, org
 
 
 def draw_slice(axes: object, view: View, plane: Plane, index: int, window: tuple) -> None:
-    """One slice of the CT within ``window`` (see ``shown_box``), its position and the patient's sides.
+    """Draw one slice of the CT within ``window`` (see ``shown_box``), its position and the patient's sides.
 
     The axes are in millimetres from the corner of the picture, so that the aspect is the patient's.
     """
@@ -226,7 +226,7 @@ def draw_slice(axes: object, view: View, plane: Plane, index: int, window: tuple
 def draw_contour(
     axes: object, view: View, plane: Plane, mask: np.ndarray, color: object, style: str = "-", width: float = 1.4
 ) -> None:
-    """The outline of a mask, a slice as ``picture`` gives it, on axes that ``draw_slice`` has set up."""
+    """Draw the outline of a mask, a slice as ``picture`` gives it, on axes that ``draw_slice`` has set up."""
     if not mask.any() or min(mask.shape) < 2:
         return
     x = (np.arange(mask.shape[1]) + 0.5) * view.spacing[plane.across]
@@ -268,6 +268,6 @@ def _row(count: int, bottom: float, height: float) -> list[tuple[float, float, f
 
 
 def rgb(organ: Organ) -> tuple[float, float, float]:
-    """The organ's colour, 0 to 1."""
+    """Return the organ's colour, 0 to 1."""
     red, green, blue = (c / 255 for c in organ.color)
     return red, green, blue

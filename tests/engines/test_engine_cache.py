@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from oarseg.inference.engines import cache
-from oarseg.inference.engines.cache import BlobCache, cache_folder
+from oarseg.inference.engines import openvino_core as cache
+from oarseg.inference.engines.openvino_core import BlobCache, cache_folder
 
 
 def test_what_is_stored_is_found_by_its_whole_key(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_the_least_recently_used_go_first(tmp_path: Path) -> None:
 def test_many_processes_at_once(tmp_path: Path) -> None:
     """Writers replace one entry again and again: a reader sees one writer's whole content, or nothing at first."""
     code = (
-        "import sys; from pathlib import Path; from oarseg.inference.engines.cache import BlobCache\n"
+        "import sys; from pathlib import Path; from oarseg.inference.engines.openvino_core import BlobCache\n"
         "for _ in range(60): BlobCache(Path(sys.argv[1])).store(sys.argv[2].encode() * 200000, 'key')\n"
     )
     arguments = [sys.executable, "-c", code, str(tmp_path)]

@@ -18,7 +18,7 @@ from experiments.peers.anatomynet import AnatomyNet
 from oarseg.errors import ConfigError
 from oarseg.inference import AutocastInferer, WindowInferer
 from oarseg.inference.engines import TorchEngine, openvino_core
-from oarseg.inference.engines.cache import BlobCache
+from oarseg.inference.engines.openvino_core import BlobCache
 from oarseg.networks import UNet3d
 
 if not openvino_core.installed():

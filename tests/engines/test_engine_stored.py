@@ -18,7 +18,7 @@ from oarseg.checksum import sha256 as file_sha256
 from oarseg.compression import calibrate, write_packed
 from oarseg.errors import ConfigError, WeightsError
 from oarseg.inference.engines import choose, openvino_core, stored
-from oarseg.inference.engines.cache import BlobCache
+from oarseg.inference.engines.openvino_core import BlobCache
 from oarseg.inference.engines.ranges import Row, Table, read_table, write_table
 from oarseg.inference.engines.stored import FOLDER, StoredNetworks, stored_networks
 from oarseg.networks import UNet3d
@@ -183,7 +183,7 @@ def test_where_they_are_used(made, site, monkeypatch) -> None:
 
 
 def test_int8_that_cannot_be_had_is_told(made, site) -> None:
-    with pytest.raises(WeightsError, match="none in .*; make them: python -m oarseg.compression.calibrate"):
+    with pytest.raises(WeightsError, match="none in .*compressed.*oarseg compress calibrate"):
         stored_networks("openvino:int8", made / "elsewhere", MODEL, site)
     with pytest.raises(WeightsError, match="are of other weights; make them"):
         stored_networks("openvino:int8", made, "other weights", site)

@@ -8,7 +8,7 @@ import torch
 from monai.data.utils import compute_importance_map, dense_patch_slices
 
 from oarseg.inference import WindowInferer
-from oarseg.inference.sliding import deepened, importance, in_windows, starts
+from oarseg.inference.localize import deepened, importance, in_windows, starts
 
 
 class Smooth(torch.nn.Module):

@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
 from oarseg.inference import WindowInferer
-from oarseg.inference.sliding import deepened, in_windows, padded_pass
+from oarseg.inference.localize import deepened, in_windows, padded_pass
 from oarseg.networks import Standardize, TwoStageNet, UNet3d, network_factor
 from oarseg.networks.factor import smallest_map
 from oarseg.sites import load_site

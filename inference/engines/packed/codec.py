@@ -21,12 +21,12 @@ _LZMA = [{"id": lzma.FILTER_LZMA2, "preset": 9, "depth": 16, "dict_size": 1 << 2
 
 
 def compressed(data: bytes, codecs: tuple[str, ...] = CODECS) -> tuple[str, bytes]:
-    """The codec, of ``codecs``, that makes ``data`` smallest, and what it makes of it."""
+    """Return the codec, of ``codecs``, that makes ``data`` smallest, and the bytes it makes."""
     return min(((codec, _encoders[codec](data)) for codec in codecs), key=lambda pair: len(pair[1]))
 
 
 def decompressed(codec: str, data: bytes, size: int) -> bytes:
-    """The ``size`` bytes that ``data`` holds; no more than one beyond them are ever produced.
+    """Return the ``size`` bytes that ``data`` holds; no more than one beyond them are ever produced.
 
     Raises WeightsError where they are more or fewer, or ``data`` is none of the codec's.
     """
@@ -42,21 +42,21 @@ def decompressed(codec: str, data: bytes, size: int) -> bytes:
 
 
 def pack_bits(codes: np.ndarray, bits: int) -> bytes:
-    """``codes`` (uint8, below 2 ** bits) with ``bits`` bits each, most significant first; the last byte is filled up.
+    """Return ``codes`` (uint8, below 2 ** bits) with ``bits`` bits each, most significant first.
 
-    Eight bits are plain bytes.
+    The last byte is filled up. Eight bits are plain bytes.
     """
     return np.packbits(np.unpackbits(codes.reshape(-1, 1), axis=1)[:, 8 - bits :]).tobytes()
 
 
 def unpack_bits(data: bytes, bits: int, count: int) -> np.ndarray:
-    """The ``count`` codes (uint8) that :func:`pack_bits` packed."""
+    """Return the ``count`` codes (uint8) that :func:`pack_bits` packed."""
     flat = np.unpackbits(np.frombuffer(data, np.uint8), count=count * bits).reshape(count, bits)
     return np.packbits(np.pad(flat, ((0, 0), (8 - bits, 0))), axis=1)[:, 0] if count else np.zeros(0, np.uint8)
 
 
 def packed_size(count: int, bits: int) -> int:
-    """Bytes of ``count`` codes of ``bits`` bits."""
+    """Return bytes of ``count`` codes of ``bits`` bits."""
     return -(-count * bits // 8)
 
 
@@ -69,7 +69,7 @@ def _zlib(data: bytes) -> bytes:
 
 
 def _decode(codec: str, data: bytes, most: int) -> tuple[bytes, bool]:
-    """At most ``most`` bytes, and whether ``data`` ended with them."""
+    """Return at most ``most`` bytes, and whether ``data`` ended with them."""
     if codec == "stored":
         return data[:most], True
     coder = zlib.decompressobj(-15) if codec == "zlib" else lzma.LZMADecompressor(lzma.FORMAT_RAW, filters=_LZMA)

@@ -1,4 +1,4 @@
-"""What a packed weight file looks like: shared by who writes it and who reads it. PyTorch is not imported.
+"""What a packed weight file looks like: shared by writing and reading. PyTorch is not imported.
 
 Layout, little-endian::
 
@@ -31,16 +31,16 @@ MOST_LEVELS = 256
 
 
 def bits(count: int) -> int:
-    """ceil(log2 count): what a level costs before entropy coding."""
+    """Return ceil(log2 count): the bits of a level before entropy coding."""
     return max(1, (count - 1).bit_length())
 
 
 def fingerprint(tensors: Iterable[tuple[str, Iterable[int]]]) -> str:
-    """SHA-256 of the names and shapes of a state dict, whatever their order: which network weights belong to."""
+    """Return the SHA-256 of the names and shapes of a state dict, in any order: it tells networks apart."""
     lines = sorted(f"{name} {'x'.join(str(int(n)) for n in shape)}" for name, shape in tensors)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def checksum(prefix: bytes, rest: bytes) -> bytes:
-    """SHA-256 of all of a file but the place where it stands."""
+    """Return the SHA-256 of a file without the checksum in it."""
     return hashlib.sha256(prefix + rest).digest()

@@ -35,7 +35,7 @@ BLOBS = {"levels": 3, "plain": 1, "sparse": 2}
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """The state dict in a packed weight file, as arrays that may be read-only.
+    """Return the state dict in a packed weight file, as arrays that may be read-only.
 
     Raises WeightsError where the file is missing, damaged, of a later version, or absurdly large.
     """
@@ -55,7 +55,7 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def arrays(data: bytes) -> dict[str, np.ndarray]:
-    """The state dict in the bytes of a packed weight file. Raises WeightsError as :func:`read_arrays` does."""
+    """Return the state dict in the bytes of a packed weight file. Raises WeightsError as :func:`read_arrays` does."""
     header, blobs = _parts(data)
     place, state = 0, {}
     for row in _rows(header):
@@ -70,7 +70,7 @@ def arrays(data: bytes) -> dict[str, np.ndarray]:
 
 
 def _parts(data: bytes) -> tuple[dict, bytes]:
-    """Header and blobs, once magic, version, length and checksum have been found good."""
+    """Return header and blobs, after magic, version, length and checksum were found good."""
     if data[: len(MAGIC)] != MAGIC[: len(data)] or not data:
         raise WeightsError("not a packed weight file; it begins with other bytes")
     start = PREFIX.size + DIGEST
@@ -93,7 +93,7 @@ def _parts(data: bytes) -> tuple[dict, bytes]:
 
 
 def _rows(header: object) -> list[dict]:
-    """The descriptions of the tensors, each checked; together they stay below ``MOST_VALUES``."""
+    """Return the descriptions of the tensors, each checked; together they stay below ``MOST_VALUES``."""
     try:
         rows = header["tensors"]
         for row in rows:
@@ -137,7 +137,7 @@ def _check(row: dict) -> None:
 
 
 def _array(row: dict, parts: list[tuple[str, bytes]]) -> np.ndarray:
-    """One tensor from its blobs."""
+    """Return one tensor from its blobs."""
     count, shape = math.prod(row["shape"]), row["shape"]
     if row["kind"] == "levels":
         codes = unpack_bits(decompressed(*parts[0], packed_size(count, row["bits"])), row["bits"], count)
@@ -155,7 +155,7 @@ def _array(row: dict, parts: list[tuple[str, bytes]]) -> np.ndarray:
 
 
 def _numbers(part: tuple[str, bytes], dtype: str, count: int) -> np.ndarray:
-    """``count`` values of a type."""
+    """Return ``count`` values of a type."""
     kind = np.dtype(dtype).newbyteorder("<")
     found = np.frombuffer(decompressed(*part, count * kind.itemsize), kind)
     return found.astype(kind.newbyteorder("="), copy=False)
