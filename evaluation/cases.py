@@ -69,11 +69,9 @@ def score_case(
     """Return the scores of one case.
 
     Args:
-        case: its name.
         prediction, reference: label maps (i, j, k) of integers on one grid, label values of ``site``.
         affine: (4, 4), index to RAS mm.
         labelled: keys of the organs that the reference labels.
-        site: the organs.
         tolerance_mm: of the surface Dice.
     Returns one row for each labelled organ (keys ``oarseg.evaluation.scores.FIELDS``), in the table's order, and the
     row of the case (``CASE_FIELDS``). Figures are rounded to ``DECIMALS``.

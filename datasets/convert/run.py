@@ -84,26 +84,17 @@ def plan(
         numbers: the file that says which number is whose (``dicom`` only; beside ``out`` by default).
     Raises InputError, ConfigError or OutputError.
     """
-    data_set = _known(set_name)
     check_share(validation)
-    if names and not data_set.named:
-        raise ConfigError(f"set {set_name!r} has its own names; leave out --names")
-    if numbers and not data_set.numbered:
-        raise ConfigError(f"set {set_name!r} names no patients; leave out --map")
+    data_set = _chosen(set_name, bool(names), bool(numbers))
     source, out = source.resolve(), out.resolve()
     if source.is_relative_to(out) or out.is_relative_to(source):
         raise OutputError(f"{out} and {source} lie within each other; give a folder outside of the set")
     where = numbers.resolve() if numbers else out.with_name(out.name + ".map.json")
     if where.is_relative_to(out):
         raise ConfigError(f"{where} lies in the converted set, which it must not be passed on with; give another --map")
-    settings = {
-        "set": set_name,
-        "site": site.values,
-        "seed": seed,
-        "validation": validation,
-        # Another folder may hold other patients under the same names.
-        "source": short_hash(str(source)),
-    }
+    # The source, since another folder may hold other patients under the same names.
+    settings = {"set": set_name, "site": site.values, "seed": seed, "validation": validation}
+    settings |= {"source": short_hash(str(source))}
     state = read_state(out, settings)
     if data_set.numbered and state.cases and not where.exists():
         raise ConfigError(f"no map of cases at {where}, so cases would get other numbers; put it back, or give --map")
@@ -143,10 +134,16 @@ def convert(work: Plan, step: Callable[[str], None] = lambda name: None) -> Conv
     return outcome
 
 
-def _known(name: str) -> DataSet:
+def _chosen(name: str, has_names: bool, has_numbers: bool) -> DataSet:
+    """Return the set. Raises ConfigError where there is no such set, or it takes no map of names or of numbers."""
     if name not in SETS:
         raise ConfigError(f"no set {name!r}; there are: {', '.join(SETS)}")
-    return SETS[name]
+    data_set = SETS[name]
+    if has_names and not data_set.named:
+        raise ConfigError(f"set {name!r} has its own names; leave out --names")
+    if has_numbers and not data_set.numbered:
+        raise ConfigError(f"set {name!r} names no patients; leave out --map")
+    return data_set
 
 
 def _check_site(listing: Listing, site: Site) -> None:

@@ -102,8 +102,7 @@ def write_rtstruct(
         grid: of the CT that the masks belong to (a CtVolume is one).
         rois: consumed one at a time, so a generator keeps one mask in memory.
         label: StructureSetLabel, at most 16 characters.
-        series_description: put before the statement that this is for research.
-        series_number: of the new series.
+        series_description, series_number: of the new series; a statement that it is for research follows the former.
     Raises GeometryError (the CT has no FrameOfReferenceUID, which is never invented; a mask of another shape),
     InputError (a name or colour that cannot be written, a name twice) or OutputError (every ROI is empty; the file
     cannot be written, in which case nothing is left behind).

@@ -80,16 +80,13 @@ def write_seg(
         grid: of the CT that the label map belongs to.
         label: (slices, rows, columns), whole numbers.
         segments: numbered in their order in the file, without those that have no voxel.
-        series_description: put before the statement that this is for research.
-        series_number: of the new series.
+        series_description, series_number: of the new series; a statement that it is for research follows the former.
     Raises ConfigError (highdicom is not installed), GeometryError (the CT has no FrameOfReferenceUID; a label map of
     another shape), InputError (a name or value twice, or a name that cannot be written) or OutputError (no segment has
     a voxel; the file cannot be written, in which case nothing is left behind).
     """
     if not grid.frame_of_reference_uid:
-        raise GeometryError(
-            "the CT has no FrameOfReferenceUID, so a segmentation cannot be tied to it; export the CT again with it"
-        )
+        raise GeometryError("the CT has no FrameOfReferenceUID that a segmentation could refer to; export it again")
     if tuple(label.shape) != tuple(grid.shape):
         raise GeometryError(f"the label map has {tuple(label.shape)} voxels, the CT {tuple(grid.shape)}")
     _check(segments)
@@ -97,16 +94,16 @@ def write_seg(
     left_out = tuple(segment.name for segment in segments if segment not in kept)
     if not kept:
         raise OutputError(f"no DICOM SEG written: no voxel of {', '.join(left_out) or 'any organ'}")
-    description = described(series_description.strip())
     try:
+        description = described(series_description.strip())
         dataset = _dataset(_highdicom(), grid, numbered, kept, description, series_number)
     except (ValueError, TypeError, AttributeError) as error:
         raise OutputError(f"no DICOM SEG written: highdicom refuses the CT ({type(error).__name__})") from error
     # Not before: highdicom would refuse what other programs wrote (character sets, dates, sexes).
     copy_study(dataset, grid)
     save_whole(dataset, Path(path))
-    names = tuple(segment.name for segment in kept)
-    return Segmented(Path(path), dataset.SOPInstanceUID, dataset.SeriesInstanceUID, names, left_out)
+    written = tuple(segment.name for segment in kept)
+    return Segmented(Path(path), dataset.SOPInstanceUID, dataset.SeriesInstanceUID, written, left_out)
 
 
 def _highdicom() -> ModuleType:
