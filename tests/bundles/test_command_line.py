@@ -14,7 +14,7 @@ import pytest
 
 from oarseg.training import read_state
 
-QUICK = ("--device", "$torch.device('cpu')", "--steps", "1", "--batch_size", "1", "--val_interval", "1")
+QUICK = ("--device", "$torch.device('cpu')", "--steps", "1", "--batch_size", "1")
 UNCACHED = ("--train#dataset#num_workers", "0", "--validate#dataset#num_workers", "0")
 
 
@@ -55,13 +55,14 @@ def test_segments_with_a_downloaded_copy(localizer: Path, dataset_dir: Path, tmp
 def test_trains_with_a_downloaded_copy(localizer: Path, dataset_dir: Path, tmp_path: Path) -> None:
     shown = run(
         [
-            sys.executable, "-m", "monai.bundle", "run", "training", *QUICK, *UNCACHED,
+            sys.executable, "-m", "monai.bundle", "run", "training", *QUICK, *UNCACHED, "--val_interval", "8",
             "--config_file", str(localizer / "configs/train.json"),
             "--dataset_dir", str(dataset_dir), "--output_dir", str(tmp_path / "run"),
         ],
         tmp_path / "elsewhere",
     )  # fmt: skip
     assert "val_mean_dice" in shown
+    assert "validating after the last epoch, 1; val_interval is 8 epochs" in shown
     assert read_state(tmp_path / "run/model.pt")["head.weight"].shape[:2] == (9, 4)
 
 

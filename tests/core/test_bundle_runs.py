@@ -34,7 +34,7 @@ def test_the_cause_is_told_in_one_line() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["no datalist", "empty datalist", "no weights", "output is a file"])
-def test_runs_end_with_the_path(fault: str, tmp_path: Path) -> None:
+def test_runs_end_with_the_path(fault: str, dataset_dir: Path, tmp_path: Path) -> None:
     configs = FOLDER / "hn_ct_localizer" / "configs"
     command = [sys.executable, "-m", "monai.bundle", "run", "--dataset_dir", str(tmp_path)]
     expected = str(tmp_path / "dataset.json")
@@ -48,14 +48,9 @@ def test_runs_end_with_the_path(fault: str, tmp_path: Path) -> None:
     if fault == "output is a file":
         (tmp_path / "file").write_text("", encoding="utf-8")
         expected = str(tmp_path / "file")
-        (tmp_path / "ct.nii.gz").write_bytes(b"")
-        (tmp_path / "dataset.json").write_text(
-            '{"training": [{"image": "ct.nii.gz", "label": "ct.nii.gz", "labelled": ["brainstem"]}],'
-            ' "validation": [{"image": "ct.nii.gz", "label": "ct.nii.gz", "labelled": ["brainstem"]}]}',
-            encoding="utf-8",
-        )
-        command += ["--output_dir", str(tmp_path / "file" / "run"), "--train#dataset#_target_", "Dataset"]
-        command += ["--train#dataset#num_workers", "$None", "--validate#dataset#_target_", "Dataset"]
+        command[5] = str(dataset_dir)
+        command += ["--output_dir", str(tmp_path / "file" / "run")]
+        command += ["--train#dataset#num_workers", "0", "--validate#dataset#num_workers", "0"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode
     last = done.stderr.strip().splitlines()[-1]
