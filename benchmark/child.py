@@ -3,7 +3,7 @@
     python -P -m oarseg.benchmark.child JOB ANSWER
 
 ``JOB``: {"ct", "out", "bundle", "engine", "device"}, the engine None for the reference. ``ANSWER``: seconds by step,
-sizes of the networks' passes, what computed, peak memory.
+sizes of the networks' passes, engine and precision, peak memory.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ import numpy as np
 
 from oarseg.checksum import weights_size
 from oarseg.errors import OarsegError
-from oarseg.inference import job as segmenting
 from oarseg.inference.engines import StoredNetworks
 from oarseg.inference.engines.stored import FOLDER as COMPRESSED
 from oarseg.inference.engines.stored import LOCALIZER
+from oarseg.inference.job import segment
 from oarseg.inference.pipeline import Pipeline
 from oarseg.process import peak_memory_mib
 
 
-class Noting(Mapping):
-    """A pipeline's networks, which note the sizes (D, H, W) of what they are asked, by network.
+class RecordedNetworks(Mapping):
+    """A pipeline's networks, which record the sizes (D, H, W) of their inputs, by network.
 
     ``cpu``: processor seconds of all passes, a network's first one with its compilation. ``wall``: seconds by network.
     """
@@ -58,32 +58,28 @@ class Noting(Mapping):
         return len(self.networks)
 
     def release(self, name: str) -> None:
-        """As the engine's own, where it has one."""
+        """Release the memory of a network's passes, where the engine can."""
         getattr(self.networks, "release", lambda _: None)(name)
 
 
 def measured(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Segment ``job["ct"]`` into ``job["out"]`` and tell what it took. Raises an OarsegError."""
-    made: list[Pipeline] = []
+    """Segment ``job["ct"]`` into ``job["out"]`` and return the figures of it. Raises an OarsegError."""
+    loaded: list[Pipeline] = []
 
-    def load(bundle: str, device: str, organs: list[str] | None, engine: str) -> Pipeline:
-        if job["engine"] is None:
+    def load() -> Pipeline:
+        engine = job["engine"]
+        if engine is None:
+            # The reference's engine, which no user is offered.
             from oarseg.benchmark.plain import PlainTorch
 
-            pipeline = Pipeline(bundle, device, organs, PlainTorch())
-        else:
-            pipeline = Pipeline(bundle, device, organs, engine)
-        pipeline.networks = Noting(pipeline.networks)
-        made.append(pipeline)
+            engine = PlainTorch()
+        pipeline = Pipeline(job["bundle"], job["device"], engine=engine)
+        pipeline.networks = RecordedNetworks(pipeline.networks)
+        loaded.append(pipeline)
         return pipeline
 
-    # The command's own steps, but for the reference's engine, which no user is offered.
-    segmenting.load_pipeline = load
-    done = segmenting.segment(
-        job["ct"], job["out"], device=job["device"], engine=job["engine"] or "torch:fp32", bundle=job["bundle"],
-        formats=["nifti"],
-    )  # fmt: skip
-    pipeline = made[0]
+    done = segment(job["ct"], job["out"], formats=["nifti"], pipeline=load)
+    pipeline = loaded[0]
     compressed = isinstance(pipeline.engine, StoredNetworks)
     return {
         "seconds": done.report["seconds"]
@@ -100,7 +96,7 @@ def measured(job: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def model_bytes(pipeline: Pipeline, compressed: bool) -> int:
-    """Bytes of the weight files that this run needs."""
+    """Return the bytes of the weight files that this run needs."""
     if not compressed:
         return weights_size(pipeline.bundle_root)
     return sum(path.stat().st_size for path in (pipeline.bundle_root / COMPRESSED).iterdir() if path.is_file())
@@ -109,11 +105,11 @@ def model_bytes(pipeline: Pipeline, compressed: bool) -> int:
 def main(argv: list[str] | None = None) -> int:
     job, answer = (Path(path) for path in argv or sys.argv[1:])
     try:
-        told = measured(json.loads(job.read_text(encoding="utf-8")))
+        result = measured(json.loads(job.read_text(encoding="utf-8")))
     except OarsegError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    answer.write_text(json.dumps(told), encoding="utf-8")
+    answer.write_text(json.dumps(result), encoding="utf-8")
     return 0
 
 

@@ -23,7 +23,7 @@ Passes = Mapping[str, Sequence[Sequence[int]]]
 
 
 def gflop_of_passes(bundle_root: Path, compressed: bool, passes: Passes) -> dict[str, float]:
-    """GFLOP by network of all its ``passes`` (D, H, W); networks that were not asked are left out.
+    """GFLOP by network of all its ``passes`` (D, H, W); networks that did not run are left out.
 
     Convolutions only, a multiplication and an addition counted as two, in whatever precision they are computed.
     ``compressed``: of the bundle's compressed networks.

@@ -22,9 +22,9 @@ class RunError(OarsegError):
 
 @dataclass(frozen=True)
 class Ended:
-    """A process that ended well: what it told, wall seconds from start to end, processor seconds of all its threads."""
+    """A process that ended well: its answer, wall seconds from start to end, processor seconds of all its threads."""
 
-    told: dict[str, Any]
+    answer: dict[str, Any]
     wall: float
     cpu: float
 
@@ -35,13 +35,13 @@ def run_process(command: list[str], job: dict[str, Any], name: str, threads: int
     Args: ``name``: for messages. ``threads``: ``OMP_NUM_THREADS`` of the process. Raises RunError where it fails.
     """
     with tempfile.TemporaryDirectory(prefix="oarseg-benchmark-") as folder:
-        asked, answer, errors = (Path(folder) / file for file in ("job.json", "answer.json", "errors.txt"))
-        asked.write_text(json.dumps(job), encoding="utf-8")
+        request, answer, errors = (Path(folder) / file for file in ("job.json", "answer.json", "errors.txt"))
+        request.write_text(json.dumps(job), encoding="utf-8")
         environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
         with errors.open("wb") as stream:
             began = time.perf_counter()
             process = subprocess.Popen(
-                [*command, str(asked), str(answer)], stdout=subprocess.DEVNULL, stderr=stream, env=environment,
+                [*command, str(request), str(answer)], stdout=subprocess.DEVNULL, stderr=stream, env=environment,
                 cwd=folder,
             )  # fmt: skip
             status, cpu = _wait(process)
@@ -52,12 +52,12 @@ def run_process(command: list[str], job: dict[str, Any], name: str, threads: int
 
 
 def python_module(module: str) -> list[str]:
-    """The command of a module of this project; without the working folder on its path, where names may be shadowed."""
+    """Return the command that runs a module of this project, without the working folder on Python's path."""
     return [sys.executable, "-P", "-m", module]
 
 
 def _wait(process: subprocess.Popen) -> tuple[int, float]:
-    """Exit status and processor seconds; a process that is not waited for to its end is ended."""
+    """Return exit status and processor seconds; if waiting is interrupted, end the process."""
     try:
         _, status, usage = os.wait4(process.pid, 0)
     except BaseException:

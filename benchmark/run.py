@@ -1,4 +1,4 @@
-"""Models and engines in turns on one CT, and what came of it as one dictionary (``oarseg benchmark -o``)."""
+"""Models and engines in turns on one CT; the results as one dictionary (``oarseg benchmark -o``)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Turn:
 
 
 def setups(engines: Sequence[str], models: Sequence[Path], reference: Path | None = None) -> list[Setup]:
-    """The reference first, then every model with every engine.
+    """Return the reference, then every model with every engine.
 
     Args: ``models``: folders of two-stage bundles beside the ``reference``, the installed one by default.
     Raises ConfigError for an unknown engine or what is no bundle, WeightsError where one has no weights.
@@ -79,13 +79,13 @@ def in_turns(
     repeats: int,
     threads: int | None = None,
     device: str = "cpu",
-    tell: Callable[[str], None] = lambda step: None,
+    progress: Callable[[str], None] = lambda step: None,
     also: Callable[[], None] = lambda: None,
 ) -> dict[str, list[Turn]]:
-    """``repeats`` processes of every row, in turns, so that whatever else the machine does falls upon all of them.
+    """Run ``repeats`` processes of every row, in turns, so that other work of the machine slows all rows alike.
 
-    Each turn begins with another row and ends with ``also``. The label map is kept of the first only. Raises RunError
-    where one fails.
+    Each turn begins with another row and ends with a call of ``also``. The label map of the first turn alone is kept.
+    Raises RunError if a process fails.
     """
     if not ct.exists():
         raise InputError(f"{ct} does not exist; give a DICOM folder, a NIfTI or an NRRD file")
@@ -93,35 +93,35 @@ def in_turns(
     for number in range(repeats):
         first = number % len(rows)
         for row in [*rows[first:], *rows[:first]]:
-            tell(f"turn {number + 1} of {repeats}: {row.name}")
+            progress(f"turn {number + 1} of {repeats}: {row.name}")
             turns[row.name].append(one_turn(ct, row, threads, device, keep=number == 0))
         also()
     return turns
 
 
 def one_turn(ct: Path, row: Setup, threads: int | None, device: str, keep: bool) -> Turn:
-    """One fresh process."""
+    """Measure one row in a fresh process."""
     with tempfile.TemporaryDirectory(prefix="oarseg-benchmark-") as folder:
         out = Path(folder) / "out"
         job = {"ct": str(ct.resolve()), "out": str(out), "bundle": str(row.bundle.resolve())}
         ended = run_process(python_module(CHILD), job | {"engine": row.engine, "device": device}, row.name, threads)
         label = np.asarray(nib.load(out / SEGMENTATION).dataobj) if keep else None
-    told = ended.told["seconds"]
-    seconds = {step: float(told.get(key, 0.0)) for step, key in STEPS.items()}
+    reported = ended.answer["seconds"]
+    seconds = {step: float(reported.get(key, 0.0)) for step, key in STEPS.items()}
     seconds[NETWORKS] = seconds["stage 1"] + seconds["stage 2"]
-    seconds |= {"whole": ended.wall, CPU: ended.cpu, PASSES_CPU: float(told["passes_cpu"])}
-    return Turn(ended, label, seconds | {LOCALIZER_PASSES: float(told["localizer_passes"])})
+    seconds |= {"whole": ended.wall, CPU: ended.cpu, PASSES_CPU: float(reported["passes_cpu"])}
+    return Turn(ended, label, seconds | {LOCALIZER_PASSES: float(reported["localizer_passes"])})
 
 
 def summed_up(rows: Sequence[Setup], turns: Mapping[str, Sequence[Turn]]) -> dict[str, Any]:
-    """The dictionary: the CT, the machine, and of every row time, memory, size, operations and agreement."""
+    """Return the CT, the machine, and of every row time, memory, size, operations and agreement."""
     from oarseg.inference.report.content import versions
 
     first = turns[REFERENCE][0]
-    machine = {"processor": processor(), "machine": platform.machine(), "device": first.ended.told["device"]}
+    machine = {"processor": processor(), "machine": platform.machine(), "device": first.ended.answer["device"]}
     return {
         "schema": SCHEMA,
-        "ct": first.ended.told["input"],
+        "ct": first.ended.answer["input"],
         "machine": machine | {"versions": versions()},
         "repeats": len(turns[REFERENCE]),
         "rows": [_row(row, turns[row.name], turns[REFERENCE]) for row in rows],
@@ -131,17 +131,17 @@ def summed_up(rows: Sequence[Setup], turns: Mapping[str, Sequence[Turn]]) -> dic
 def _row(row: Setup, turns: Sequence[Turn], reference: Sequence[Turn]) -> dict[str, Any]:
     from oarseg.benchmark.operations import gflop_of_passes
 
-    told = turns[0].ended.told
-    gflop = gflop_of_passes(row.bundle, told["compressed"], told["passes"])
+    answer = turns[0].ended.answer
+    gflop = gflop_of_passes(row.bundle, answer["compressed"], answer["passes"])
     return {
         "name": row.name,
         "model": row.bundle.resolve().name,
         "engine": row.engine,
-        "computed": told["computed"],
-        "compressed": told["compressed"],
-        "model_bytes": told["model_bytes"],
+        "computed": answer["computed"],
+        "compressed": answer["compressed"],
+        "model_bytes": answer["model_bytes"],
         "seconds": {step: spread([turn.seconds[step] for turn in turns]) for step in turns[0].seconds},
-        "peak_memory_mib": round(max(turn.ended.told["peak_memory_mib"] for turn in turns), 1),
+        "peak_memory_mib": round(max(turn.ended.answer["peak_memory_mib"] for turn in turns), 1),
         "ratio": {step: ratios(turns, reference, step) for step in COMPARED},
         "gflop": round(sum(gflop.values()), 3),
         "gflop_by_network": gflop,
@@ -150,13 +150,13 @@ def _row(row: Setup, turns: Sequence[Turn], reference: Sequence[Turn]) -> dict[s
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Least, median and all values, to the millisecond."""
+    """Return least, median and all values, to the millisecond."""
     rounded = [round(value, 3) for value in values]
     return {"min": min(rounded), "median": round(statistics.median(values), 3), "all": rounded}
 
 
 def ratios(turns: Sequence[Turn], reference: Sequence[Turn], step: str) -> dict[str, float]:
-    """How many times as quick as the reference: by the least seconds of both, and the median over the turns."""
+    """Return how many times as quick as the reference a row is: by the least seconds, and the median over the turns."""
     pairs = [(turn.seconds[step], other.seconds[step]) for turn, other in zip(turns, reference, strict=True)]
     ours, theirs = zip(*pairs, strict=True)
     return {
@@ -166,10 +166,10 @@ def ratios(turns: Sequence[Turn], reference: Sequence[Turn], step: str) -> dict[
 
 
 def agreement(turn: Turn, reference: Turn) -> dict[str, Any]:
-    """Dice of each organ against the reference's label map; None where neither found it."""
+    """Return the Dice of each organ against the reference's label map; None where neither found it."""
     if turn.label is None or reference.label is None:
         raise ConfigError("the first turn of each row keeps its label map; there is none to compare")
-    organs, others = turn.ended.told["organs"], reference.ended.told["organs"]
+    organs, others = turn.ended.answer["organs"], reference.ended.answer["organs"]
     dice: dict[str, float | None] = {}
     for key in [key for key in others if key in organs]:
         ours, theirs = turn.label == organs[key], reference.label == others[key]
@@ -181,7 +181,7 @@ def agreement(turn: Turn, reference: Turn) -> dict[str, Any]:
 
 
 def processor() -> str:
-    """The processor's name as the system tells it."""
+    """Return the processor's name."""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as file:
             return next(line.split(":", 1)[1].strip() for line in file if line.startswith("model name"))

@@ -8,15 +8,12 @@ import math
 import os
 import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 
 from oarseg.cli.segment import comma_list
 from oarseg.errors import ConfigError, OutputError
 
-NAME = "benchmark"
-HELP = "measure engines and models: seconds, memory, operations, size, agreement"
-ORDER = 60
 SIZE = (150, 512, 512)
 EXAMPLES = """  oarseg benchmark
       the installed bundle by every engine that is installed, on a synthetic CT of 150 slices of 512 x 512
@@ -24,8 +21,6 @@ EXAMPLES = """  oarseg benchmark
       two engines on a CT of one's own; all figures as JSON
   oarseg benchmark --models compressed/hn_ct_two_stage --threads 2
       another two-stage bundle beside the installed one
-  oarseg benchmark --nnunet
-      also nnU-Net's predictor with random weights: one window of it, times the number of windows
 
 Every figure is of a fresh process that does what oarseg segment does. Rows run in turns with the reference (plain
 PyTorch, float32, eager, contiguous, the bundle's own weights), so that the ratio to it holds on a machine that does
@@ -51,9 +46,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", metavar="D", help="cpu (default), cuda or cuda:N; for engine torch")
     parser.add_argument("-o", "--out", type=Path, metavar="FILE", help="JSON with all figures")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE")
-    parser.add_argument("--nnunet", action="store_true", help="also time nnU-Net's predictor (package nnunetv2)")
-    parser.add_argument("--whole", action="store_true", help="with --nnunet: all its windows; takes long")
-    parser.add_argument("--nnunet-python", metavar="PYTHON", help="with --nnunet: a Python that has nnunetv2")
     parser.add_argument("-q", "--quiet", action="store_true", help="no progress, no table")
 
 
@@ -80,26 +72,16 @@ def run(args: argparse.Namespace) -> int:
 
     rows = setups(args.engines or default_engines(args.device), args.models, args.reference)
 
-    def tell(step: str) -> None:
+    def progress(step: str) -> None:
         if not args.quiet:
             print(f"oarseg: {step}", file=sys.stderr, flush=True)
 
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="oarseg-benchmark-")))
-        ct = args.ct or synthetic(folder / "ct", args.size or SIZE, tell)
-        rival = nnunet(args, ct, rows[0].bundle, folder)
-
-        def also() -> None:
-            if rival:
-                tell("nnU-Net")
-                rival.turn()
-
-        turns = in_turns(ct, rows, args.repeats, args.threads, args.device, tell, also)
+    with tempfile.TemporaryDirectory(prefix="oarseg-benchmark-") as folder:
+        ct = args.ct or synthetic(Path(folder) / "ct", args.size or SIZE, progress)
+        turns = in_turns(ct, rows, args.repeats, args.threads, args.device, progress)
     result = summed_up(rows, turns)
     result["machine"]["threads"] = args.threads or os.environ.get("OMP_NUM_THREADS") or os.cpu_count()
     result["ct"]["synthetic"] = args.ct is None
-    if rival:
-        result["nnunet"] = rival.summed_up(turns[rows[0].name])
     if not args.quiet:
         print(markdown(result), end="", flush=True)
     write(args.out, result)
@@ -114,8 +96,6 @@ def check(args: argparse.Namespace) -> None:
             raise ConfigError(f"--{name} {value}: expected 1 or more")
     if args.ct and args.size:
         raise ConfigError("--size is of the synthetic CT; leave it out with --ct")
-    if (args.whole or args.nnunet_python) and not args.nnunet:
-        raise ConfigError("--whole and --nnunet-python are options of --nnunet; give that too, or leave them out")
     if args.out and args.out.is_dir():
         raise OutputError(f"{args.out} is a folder; give a file for the JSON")
     if args.out and args.out.exists() and not args.overwrite:
@@ -134,26 +114,13 @@ def default_engines(device: str) -> list[str]:
     return ["torch", "openvino"] if installed() and device.partition(":")[0] == "cpu" else ["torch"]
 
 
-def synthetic(folder: Path, shape: tuple[int, int, int], tell) -> Path:
-    """A CT made from the embedded average, with the slices' sides as long whatever their number of pixels is."""
+def synthetic(folder: Path, shape: tuple[int, int, int], progress: Callable[[str], None]) -> Path:
+    """Return a CT made from the embedded average, with the slices' sides as long whatever their number of pixels is."""
     from oarseg.demo.planning_ct import SHAPE, SPACING, write_planning_ct
 
-    tell("making the synthetic CT")
+    progress("making the synthetic CT")
     extent = [n * s for n, s in zip(SHAPE, SPACING, strict=True)]
     return write_planning_ct(folder, shape, tuple(round(e / n, 4) for e, n in zip(extent, shape, strict=True)))
-
-
-def nnunet(args: argparse.Namespace, ct: Path, bundle: Path, folder: Path):
-    """nnU-Net with its plan for the CT, or None where it is not asked for."""
-    if not args.nnunet:
-        return None
-    from experiments.peers.nnunet import NnUnet, Rival
-    from oarseg.inference.bundle import read_bundle
-
-    # Not resolved: a virtual environment's Python is a link.
-    python = args.nnunet_python or sys.executable
-    rival = Rival(os.path.abspath(python) if os.sep in python else python, args.whole, args.threads)
-    return NnUnet(ct, len(read_bundle(bundle).site.organs) + 1, rival, folder)
 
 
 def write(path: Path | None, result: dict) -> None:

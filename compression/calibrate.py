@@ -1,31 +1,25 @@
-"""Calibrates a two-stage bundle's compressed networks on training cases, so that they run in 8 bits.
+"""Calibration of a two-stage bundle's compressed networks on training cases, so that they run in 8 bits.
 
-    python -m oarseg.compression.calibrate DATASET                     in the installed two-stage bundle
-    python -m oarseg.compression.calibrate DATASET --bundle FOLDER --cases 8
-
-The networks run over the cases as they do for a user, and what each is given is kept; from it NNCF finds the range of
-every activation. They are written to ``models/compressed/ranges.json`` beside the weights (see
-``oarseg.inference.engines.ranges``); nothing of an image is. A network that has no packed weight file there gets one
-with the very weights of ``model.pt``. Calibrate again when weights change. Needs: pip install 'oarseg[calibrate]'.
+The networks run over the cases as they do for a user, and their inputs are recorded. NNCF finds the range of every
+activation in them. The ranges are written to ``models/compressed/ranges.json`` beside the weights (see
+``oarseg.inference.engines.ranges``); nothing of an image is. A network without a packed weight file there gets one with
+the very weights of the bundle. Calibrate again when weights change. Needs: pip install 'oarseg[calibrate]'.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
 from oarseg.checksum import sha256
 from oarseg.cpu import threads
 from oarseg.datasets import load_datalist
-from oarseg.errors import ConfigError, OarsegError
+from oarseg.errors import ConfigError
 from oarseg.files import writing
 from oarseg.images.read import read_image
 from oarseg.inference.engines.graph import build, last, names, ranges_of
@@ -41,7 +35,7 @@ Run = Callable[[np.ndarray], np.ndarray]
 
 
 class Recorder:
-    """A network that keeps what it is given, float32 (1, 1, D, H, W)."""
+    """A network that keeps its inputs, float32 (1, 1, D, H, W)."""
 
     def __init__(self, network: Run) -> None:
         self.network, self.factor = network, getattr(network, "factor", 8)
@@ -52,10 +46,15 @@ class Recorder:
         return self.network(image)
 
 
-def calibrate(dataset_dir: str | Path, count: int = CASES, bundle: str | None = None) -> Path:
-    """Calibrate a two-stage bundle on ``count`` training cases of a data set; returns the networks' folder.
+def calibrate(
+    dataset_dir: str | Path,
+    count: int = CASES,
+    bundle: str | Path | None = None,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Path:
+    """Calibrate a two-stage bundle on ``count`` training cases of a data set; return the networks' folder.
 
-    Raises OarsegError. Earlier ranges are replaced once the new ones are there.
+    ``progress``: called with each step. Raises OarsegError. Earlier ranges are replaced once the new ones are there.
     """
     import_nncf()
     images = list(dict.fromkeys(Path(case["image"]) for case in load_datalist(dataset_dir, "training")))
@@ -66,12 +65,14 @@ def calibrate(dataset_dir: str | Path, count: int = CASES, bundle: str | None = 
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         rows = weight_files(pipeline, folder)
-    inputs = record(pipeline, rows, tqdm(images, desc="cases", disable=None))
+    inputs = record(pipeline, rows, images, progress)
     for name, seen in inputs.items():
         if not seen:
             raise ConfigError(f"{name} was found in none of the cases, so its ranges are unknown; give more cases")
-    # Boxes bear a rounded head; the contours of the organs' networks are the result.
-    rows = {n: replace(row, ranges=find_ranges(row, inputs[n], head=n == LOCALIZER)) for n, row in rows.items()}
+    for name, row in rows.items():
+        progress(f"ranges: {name}")
+        # Boxes bear a rounded head; the contours of the organs' networks are the result.
+        rows[name] = replace(row, ranges=find_ranges(row, inputs[name], head=name == LOCALIZER))
     core = OpenVinoCore()
     made = {"cases": len(images), "openvino": core.openvino.__version__, "nncf": version("nncf")}
     with writing(folder):
@@ -80,20 +81,20 @@ def calibrate(dataset_dir: str | Path, count: int = CASES, bundle: str | None = 
 
 
 def refuse_stale(folder: Path, model_sha256: str) -> None:
-    """Raise ConfigError where ``folder`` holds packed networks that were calibrated for another ``model.pt``.
+    """Raise ConfigError if ``folder`` holds packed networks that were calibrated for other weights of the bundle.
 
-    They would be run in its place.
+    They would be run in the place of the new ones.
     """
     table = read_table(folder)
     if table is None or table.model_sha256 == model_sha256:
         return
     for row in table.rows.values():
         if row.path.exists() and sha256(row.path) == row.sha256:
-            raise ConfigError(f"{row.path} belongs to an earlier model.pt; compress the new one, or remove this file")
+            raise ConfigError(f"{row.path} belongs to earlier weights; run oarseg compress collection, or remove it")
 
 
 def weight_files(pipeline: Pipeline, folder: Path) -> dict[str, Row]:
-    """A row without ranges for every network; those whose weight file is not in ``folder`` get one."""
+    """Return a row without ranges for every network; those whose weight file is not in ``folder`` get one."""
     rows = {}
     for name, (mean, std) in statistics(pipeline.site).items():
         path = folder / f"{name}{SUFFIX}"
@@ -110,17 +111,20 @@ def weight_files(pipeline: Pipeline, folder: Path) -> dict[str, Row]:
 
 
 def statistics(site: Site) -> dict[str, tuple[float, float]]:
-    """Mean and standard deviation that each network of a site normalises by."""
+    """Return the mean and standard deviation of the site table by network, for weights that bring none."""
     return {LOCALIZER: (site.localizer.mean, site.localizer.std)} | {o.key: (o.mean, o.std) for o in site.organs}
 
 
-def record(pipeline: Pipeline, rows: Mapping[str, Row], images: Iterable[Path]) -> dict[str, list[np.ndarray]]:
-    """What each network is given for the CTs ``images``, by its name. They run in floats meanwhile."""
+def record(
+    pipeline: Pipeline, rows: Mapping[str, Row], images: Sequence[Path], progress: Callable[[str], None]
+) -> dict[str, list[np.ndarray]]:
+    """Return the inputs of each network, by its name, for the CTs ``images``. The networks run in floats meanwhile."""
     core = OpenVinoCore(threads())
     recorders = {name: Recorder(CompiledNetwork(compiling(core, row))) for name, row in rows.items()}
     before, pipeline.networks = pipeline.networks, recorders
     try:
-        for image in images:
+        for number, image in enumerate(images, 1):
+            progress(f"cases: {number} of {len(images)}")
             pipeline.segment(read_image(image))
     finally:
         pipeline.networks = before
@@ -128,12 +132,12 @@ def record(pipeline: Pipeline, rows: Mapping[str, Row], images: Iterable[Path]) 
 
 
 def compiling(core: OpenVinoCore, row: Row) -> Callable[[], Any]:
-    """What compiles the network of ``row`` in floats."""
+    """Return a function that compiles the network of ``row`` in floats."""
     return lambda: core.compile(lambda: build(row.state(), row.mean, row.std), row.key, core.float)
 
 
 def find_ranges(row: Row, inputs: Sequence[np.ndarray], head: bool = False) -> dict[str, tuple[float, float]]:
-    """The ranges of a network's activations over ``inputs``; ``head``: also of the one that its logits come from.
+    """Return the ranges of a network's activations over ``inputs``; ``head``: also of the input of its last layer.
 
     Raises ConfigError where NNCF is missing.
     """
@@ -147,26 +151,6 @@ def find_ranges(row: Row, inputs: Sequence[np.ndarray], head: bool = False) -> d
 
 
 def chosen(images: Sequence[Path], count: int) -> list[Path]:
-    """``count`` of ``images``, evenly spread over the list, always the same ones."""
+    """Return ``count`` of ``images``, evenly spread over the list, always the same ones."""
     count = max(1, min(count, len(images)))
     return [images[i * len(images) // count] for i in range(count)]
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("dataset_dir", help="folder with dataset.json")
-    parser.add_argument("--cases", type=int, default=CASES, help=f"how many training cases (default: {CASES})")
-    parser.add_argument("--bundle", help="another two-stage bundle than the installed one")
-    args = parser.parse_args(argv)
-    try:
-        folder = calibrate(args.dataset_dir, args.cases, args.bundle)
-    except OarsegError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    size = sum(path.stat().st_size for path in folder.iterdir())
-    print(f"written to {folder}: {FILE}; {len(list(folder.glob('*' + SUFFIX)))} networks, {size / 2**20:.1f} MiB")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -45,7 +45,7 @@ class Levels:
     def codes(self, weight: Tensor) -> Tensor:
         """The code of each weight: uint8, of the weight's shape."""
         edges = torch.tensor(self.edges, dtype=weight.dtype, device=weight.device)
-        place = torch.bucketize(weight.abs(), edges)
+        place = torch.bucketize(weight.abs().contiguous(), edges)
         shift = int(self.magnitudes[0] != 0)
         code = torch.where(weight < 0, self.zero - shift - place, self.zero + place)
         return code.to(torch.uint8)

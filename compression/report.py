@@ -1,13 +1,8 @@
-"""The report of a chain: JSON, Markdown and figures from the steps that are done, with the published figures beside.
-
-``python -m oarseg.compression.report FOLDER`` writes it anew; ``--measure`` takes time and memory again.
-"""
+"""The report of a chain: JSON, Markdown and figures from the steps that are done, with the published figures beside."""
 
 from __future__ import annotations
 
-import argparse
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +13,7 @@ from oarseg.compression.figures import EDGES, write_figures
 from oarseg.compression.report_text import markdown
 from oarseg.compression.stages import STAGES, START
 from oarseg.compression.steps import FACTS, RECIPE, WEIGHTS, read
-from oarseg.errors import ConfigError, OarsegError
+from oarseg.errors import ConfigError
 from oarseg.files import write_text
 from oarseg.training.weights import read_state
 
@@ -100,22 +95,6 @@ def histograms(root: Path, steps: list[dict]) -> dict[str, list[int]]:
     return found
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Write the report of a chain's folder anew."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("folder", type=Path, help="output_dir of a compression chain")
-    parser.add_argument("--measure", action="store_true", help="take time and memory again")
-    args = parser.parse_args(argv)
-    try:
-        if args.measure:
-            (args.folder / COSTS).unlink(missing_ok=True)
-        print(write_report(args.folder, args.measure))
-    except OarsegError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
 def _costs(root: Path, steps: list[dict], measure: bool) -> dict:
     """What was measured, or is now; empty where the network is no UNet3d or has not been cut yet."""
     path = root / COSTS
@@ -148,7 +127,3 @@ def _parameters(root: Path, stage: str, name: str) -> dict[str, tuple[int, int]]
             total, some = found.get(layer, (0, 0))
             found[layer] = (total + value.numel(), some + int((value != 0).sum()))
     return found
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -19,7 +19,7 @@ FIRST, SECOND = 0, 3  # Places of a level's convolutions in its nn.Sequential.
 
 
 def remove_channels(network: nn.Module) -> nn.Module:
-    """A plain copy of ``network`` on the CPU without the channels that are zero, which computes the same.
+    """Return a plain copy of ``network`` on the CPU without the channels that are zero, which computes the same.
 
     A channel is zero where all its kernels, biases, and BatchNorm's scale and shift are. Its layers are smaller, so
     its state dict needs a network of these widths: see :func:`rebuilt`. Raises ConfigError where a layer is all zero.
@@ -35,26 +35,26 @@ def remove_channels(network: nn.Module) -> nn.Module:
 
 
 def widths_of(state: Mapping[str, Tensor]) -> dict[str, list]:
-    """Widths of the :class:`oarseg.networks.UNet3d` that a plain state dict belongs to (see ``unet_widths``).
+    """Return the widths (see ``unet_widths``) of the :class:`oarseg.networks.UNet3d` that a state dict belongs to.
 
     Raises ConfigError where it belongs to no such network.
     """
     try:
-        levels = 1 + max(int(key.split(".")[1]) for key in state if key.startswith("encoder."))
+        levels = 1 + max((int(key.split(".")[1]) for key in state if key.startswith("encoder.")), default=0)
         pairs = {
             part: [[len(state[f"{part}.{i}.{place}.weight"]) for place in (FIRST, SECOND)] for i in range(count)]
             for part, count in (("encoder", levels), ("decoder", levels - 1))
         }
         up = [state[f"up.{i}.weight"].shape[1] for i in range(levels - 1)]
     except (KeyError, ValueError, IndexError) as error:
-        raise ConfigError(f"not the state dict of a UNet3d: {error}; only its channels can be removed") from error
+        raise ConfigError(f"these are not the weights of a UNet3d ({error} is missing or odd)") from error
     return {"encoder": pairs["encoder"], "up": up, "decoder": pairs["decoder"]}
 
 
 def rebuilt(network: nn.Module) -> UNet3d:
-    """A new :class:`oarseg.networks.UNet3d` with the widths, weights and statistics of a cut one.
+    """Return a new :class:`oarseg.networks.UNet3d` with the widths, weights and statistics of a cut one.
 
-    What a state dict and the widths lead to, so that nothing hangs on what torch-pruning did to the modules. Raises
+    It is built from state dict and widths alone, so the modules that torch-pruning changed are left behind. Raises
     ConfigError for another kind of network.
     """
     if not isinstance(network, UNet3d):

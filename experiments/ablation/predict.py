@@ -8,12 +8,11 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import torch
-import torch.nn.functional as F
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
 from monai.inferers import Inferer
 from monai.transforms import Compose, LoadImage
-from torch import Tensor, nn
+from torch import nn
 
 from experiments.ablation.plan import Plan, Row
 from experiments.ablation.train import trained
@@ -25,26 +24,8 @@ from oarseg.evaluation.cases import score_case
 from oarseg.geometry.volume import on_axes_of
 from oarseg.inference import LocalizerInferer, TwoStageInferer
 from oarseg.networks import TwoStageNet
-from oarseg.networks.factor import network_factor
 from oarseg.sites import load_site
 from oarseg.training import mirrored
-
-
-class PadTo(nn.Module):
-    """A network for any size: the image is padded with air (0) at its ends to multiples of ``factor``, the logits cut.
-
-    Stage 1's windows are multiples of 8, and a network with four poolings needs multiples of 16.
-    Input (B, C, D, H, W), output (B, classes, D, H, W).
-    """
-
-    def __init__(self, network: nn.Module, factor: int) -> None:
-        super().__init__()
-        self.network, self.factor = network, factor
-
-    def forward(self, image: Tensor) -> Tensor:
-        depth, height, width = image.shape[2:]
-        d, h, w = (-n % self.factor for n in image.shape[2:])
-        return self.network(F.pad(image, (0, w, 0, h, 0, d)))[..., :depth, :height, :width]
 
 
 def predictor(row: Row, plan: Plan, work_dir: Path, bundles: Path, device: torch.device) -> tuple[Inferer, nn.Module]:
@@ -52,7 +33,6 @@ def predictor(row: Row, plan: Plan, work_dir: Path, bundles: Path, device: torch
     first = plan.rows[row.localizer or row.name].trainings["localizer"]
     site = load_site(str(bundles / first.bundle / "configs" / "site.json"))
     localizer = trained(first, work_dir, bundles)
-    localizer = PadTo(localizer, network_factor(localizer))
     if row.localizer is None:
         return LocalizerInferer(site), _placed(localizer, device)
     organs: dict[str, nn.Module] = {}

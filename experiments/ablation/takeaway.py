@@ -49,8 +49,8 @@ def _shipped(folder: Path, site: Site) -> list[str]:
         )
     points.append(
         "**Expect somewhat lower scores on other patients.** No network was trained on these patients, but some "
-        "choices were made after their scores had been seen: for each organ the better of two trained networks ships, and most "
-        "networks are means over their training phases. The model cards say which."
+        "choices were made after their scores had been seen: for each organ the better of two trained networks ships, "
+        "and most networks are means over their training phases. The model cards say which."
     )
     return [*points, *_brainstem(two)]
 

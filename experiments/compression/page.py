@@ -84,7 +84,7 @@ def takeaway(stored: Mapping[str, dict], localizer: str) -> list[str]:
         if title == "random" and (drawn := _cut(chain)):
             points.append(f"- With channels drawn by chance, once: {_beside(drawn, whole)}.")
         elif re.fullmatch(r"narrow \d+", title):
-            points.append(f"- A narrow network, trained from random weights (`{title}`): {_beside(first(chain), whole)}.")
+            points.append(f"- Trained narrow, from random weights (`{title}`): {_beside(first(chain), whole)}.")
     smaller = [first(chain) for title, chain in controls_of(stored, localizer).items() if title.startswith("narrow")]
     if any(row["parameters"] < cut["parameters"] and row["dice"] >= cut["dice"] for row in smaller):
         points.append("- **Pruning does not beat a narrow network:** one is smaller and scores no less.")

@@ -78,7 +78,7 @@ def _read(path: Path) -> dict:
         if not steps or parts[0][0]["stage"] != "start":
             raise ValueError("no start")
     except FileNotFoundError as error:
-        raise ConfigError(f"{path} is missing; run the chain, or python -m oarseg.compression.report FOLDER") from error
+        raise ConfigError(f"{path} is missing; run the chain, or oarseg compress report FOLDER") from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ConfigError(f"{path} is no report of a chain ({error!r}); write it anew") from error
     return content

@@ -128,7 +128,7 @@ def timed(work):
 
 
 def peak_memory_mib():
-    """Peak resident memory of this process in MiB; see oarseg.benchmark.process."""
+    """Peak resident memory of this process in MiB; see oarseg.process."""
     try:
         with open("/proc/self/status", encoding="ascii") as file:
             return next(int(line.split()[1]) for line in file if line.startswith("VmHWM")) / 1024
@@ -147,9 +147,9 @@ def main():
     if find_spec("nnunetv2") is None:
         print(f"error: {sys.executable} has no package nnunetv2", file=sys.stderr)
         return 3
-    asked = json.loads(job.read_text(encoding="utf-8"))
-    told = plan(asked) if asked["mode"] == "plan" else predict(asked)
-    write(answer, told | {"peak_memory_mib": peak_memory_mib()})
+    request = json.loads(job.read_text(encoding="utf-8"))
+    result = plan(request) if request["mode"] == "plan" else predict(request)
+    write(answer, result | {"peak_memory_mib": peak_memory_mib()})
     return 0
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from experiments.ablation.plan import PLAN, load_plan
-from experiments.ablation.predict import PadTo, network_factor, predictor
+from experiments.ablation.predict import predictor
 from experiments.ablation.run import done, main
 from experiments.ablation.train import command, network_of, shown
 from experiments.peers.shared import SharedUNets
@@ -19,6 +19,7 @@ from oarseg.bundles.render import sync
 from oarseg.errors import ConfigError, OarsegError
 from oarseg.evaluation.scores import read_scores
 from oarseg.networks import UNet3d
+from oarseg.networks.factor import network_factor
 from oarseg.sites import load_site
 from oarseg.training import read_state
 
@@ -197,25 +198,6 @@ def test_other_settings_need_force(ran: tuple, tmp_path: Path, capsys: pytest.Ca
 def test_unknown_row(ran: tuple, capsys: pytest.CaptureFixture) -> None:
     assert main(["run", "deeper", *ran[1]]) == 2
     assert "no row deeper in the plan; it has: deep, both, one" in capsys.readouterr().err
-
-
-def test_any_size_passes_four_poolings() -> None:
-    """Stage 1's window of 72 slices is no multiple of 16: logits of the image's size, as of the padded image."""
-    torch.manual_seed(0)
-    network = UNet3d(3, 2, poolings=4).eval()
-    assert network_factor(network) == 16
-    assert network_factor(torch.nn.Identity()) == 8
-    image = torch.rand(1, 1, 24, 16, 40)
-    with torch.no_grad():
-        with pytest.raises(ValueError, match="multiples of 16"):
-            network(image)
-        found = PadTo(network, 16)(image)
-        padded = torch.zeros(1, 1, 32, 16, 48)
-        padded[..., :24, :, :40] = image
-        assert found.shape == (1, 3, 24, 16, 40)
-        assert torch.equal(found, network(padded)[..., :24, :, :40])
-        whole = torch.rand(1, 1, 16, 16, 32)
-        assert torch.equal(PadTo(network, 16)(whole), network(whole))
 
 
 def test_command_can_be_typed() -> None:

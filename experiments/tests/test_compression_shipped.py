@@ -42,14 +42,14 @@ def test_sizes_count_parameters_as_float32(bundle: Path, tmp_path: Path) -> None
     assert f"| localizer | {whole / 1e6:.2f} | {packed / 1e6:.2f} | 1/{whole / packed:.1f} |" in text
     assert "| brainstem | 0.00 | 0.00 | 1/4.0 |" in text
     assert "Nothing was pruned" in text
-    assert "Dice" not in text
+    assert "Dice on the validation cases" not in text
 
 
 def test_another_stage_1_is_told_of(bundle: Path, tmp_path: Path) -> None:
     network = UNet3d(9, widths={"encoder": [[3, 2], [4, 4]], "up": [2], "decoder": [[3, 3]]})
     write_packed(bundle / "models/compressed/localizer.packed", network.state_dict())
     text = "\n".join(shipped_section(bundle, tmp_path / "none"))
-    assert f"{trained(network)} parameters, not {trained(UNet3d(9, 4))}: of width 3. The number of levels" in text
+    assert f"{trained(network)} parameters instead of {trained(UNet3d(9, 4))}, and width 3." in text
     # What was done to the one that ships was not done to this one.
     assert "Nothing was pruned" not in text and ORIGIN not in text
     assert ORIGIN in "\n".join(shipped_section())

@@ -70,6 +70,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checksum = save_weights(network.state_dict(), root / FILE)
     path = root / "configs" / "metadata.json"
     meta = json.loads(path.read_text(encoding="utf-8")) | {"weights_sha256": checksum}
+    del meta["weights_parts"]
     path.write_text(json.dumps(meta), encoding="utf-8")
     return root
 
@@ -118,7 +119,7 @@ def test_every_figure_is_there(measured: tuple[dict, dict], bundle: Path) -> Non
 
 def test_the_passes_are_counted(measured: tuple[dict, dict], bundle: Path) -> None:
     turns, result = measured
-    (size,) = turns["reference"][0].ended.told["passes"]["brainstem"]
+    (size,) = turns["reference"][0].ended.answer["passes"]["brainstem"]
     assert size == [16, 16, 16]
     site = load_site(str(bundle / "configs" / "site.json"))
     counted = gflop(UNet3d(2, site.organ("brainstem").base_width), tuple(size))
@@ -184,11 +185,11 @@ def test_agreement_goes_by_the_organs_keys() -> None:
 
 
 def test_every_turn_begins_with_another_row(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    asked = []
-    monkeypatch.setattr("oarseg.benchmark.run.one_turn", lambda ct, row, *more, keep: asked.append(row.name))
+    order = []
+    monkeypatch.setattr("oarseg.benchmark.run.one_turn", lambda ct, row, *more, keep: order.append(row.name))
     rows = [Setup(name, tmp_path, None) for name in "abc"]
-    in_turns(tmp_path, rows, 3, also=lambda: asked.append("-"))
-    assert "".join(asked) == "abc-bca-cab-"
+    in_turns(tmp_path, rows, 3, also=lambda: order.append("-"))
+    assert "".join(order) == "abc-bca-cab-"
 
 
 def test_rows_are_named_apart(bundle: Path, tmp_path: Path) -> None:

@@ -18,22 +18,22 @@ def benchmark(*args: object) -> int:
 
 @pytest.fixture
 def fake(monkeypatch):
-    """Measuring replaced by known seconds; what was asked is noted."""
-    asked = SimpleNamespace()
+    """Measuring replaced by known seconds; the options are recorded."""
+    measured = SimpleNamespace()
 
-    def in_turns(ct, rows, repeats, threads, device, tell, also):
-        asked.ct, asked.repeats, asked.threads, asked.slices = ct, repeats, threads, len(list(ct.glob("*.dcm")))
-        also()
+    def in_turns(ct, rows, repeats, threads, device, progress):
+        measured.ct, measured.repeats, measured.threads = ct, repeats, threads
+        measured.slices = len(list(ct.glob("*.dcm")))
         return {row.name: [] for row in rows}
 
     def summed_up(rows, turns):
-        asked.engines = [row.engine for row in rows]
+        measured.engines = [row.engine for row in rows]
         return {"schema": 1, "machine": {}, "ct": {}, "rows": []}
 
     monkeypatch.setattr("oarseg.benchmark.run.in_turns", in_turns)
     monkeypatch.setattr("oarseg.benchmark.run.summed_up", summed_up)
     monkeypatch.setattr("oarseg.benchmark.table.markdown", lambda result: "the table\n")
-    return asked
+    return measured
 
 
 def test_a_synthetic_ct_by_default(fake, tmp_path, capsys):
@@ -42,8 +42,8 @@ def test_a_synthetic_ct_by_default(fake, tmp_path, capsys):
     assert (fake.slices, fake.repeats, fake.threads) == (20, 3, 2) and fake.engines == [None, "torch:fp32", "torch"]
     content = json.loads(out.read_text(encoding="utf-8"))
     assert content["machine"]["threads"] == 2 and content["ct"] == {"synthetic": True}
-    told = capsys.readouterr()
-    assert told.out == "the table\n" and "synthetic CT" in told.err and not fake.ct.exists()
+    printed = capsys.readouterr()
+    assert printed.out == "the table\n" and "synthetic CT" in printed.err and not fake.ct.exists()
     assert benchmark("--size", "20,64,64", "-o", out) == 2 and "--overwrite" in capsys.readouterr().err
     assert benchmark("--ct", tmp_path, "-o", out, "--overwrite", "-q", "--repeats", 1) == 0
     assert fake.ct == tmp_path and fake.repeats == 1 and capsys.readouterr().out == ""
@@ -60,8 +60,6 @@ def test_a_synthetic_ct_by_default(fake, tmp_path, capsys):
         (["--repeats", "0"], "--repeats 0: expected 1 or more"),
         (["--threads", "-1"], "--threads -1: expected 1 or more"),
         (["--ct", "x", "--size", "20,64,64"], "leave it out with --ct"),
-        (["--whole"], "options of --nnunet"),
-        (["--nnunet-python", "python"], "options of --nnunet"),
         (["-o", "."], "is a folder"),
         (["-o", "nowhere/b.json"], "nowhere/b.json cannot be written (No such file or directory)"),
         (["-o", "file/b.json"], "file/b.json cannot be written (Not a directory)"),
@@ -73,8 +71,8 @@ def test_refusals_are_one_line(options, said, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     assert benchmark(*options) == 2
-    told = capsys.readouterr()
-    assert said in told.err and "Traceback" not in told.err and "making" not in told.err and not told.out
+    printed = capsys.readouterr()
+    assert said in printed.err and "Traceback" not in printed.err and "making" not in printed.err and not printed.out
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
@@ -82,10 +80,10 @@ def test_the_table_is_told_even_if_the_json_cannot_be_written(fake, tmp_path, ca
     def full(path, text):
         raise OutputError("no space left")
 
-    monkeypatch.setattr("oarseg.evaluation.scores.write_whole", full)
+    monkeypatch.setattr("oarseg.files.write_text", full)
     assert benchmark("--ct", tmp_path, "-o", tmp_path / "b.json") == 2
-    told = capsys.readouterr()
-    assert told.out == "the table\n" and "no space left" in told.err
+    printed = capsys.readouterr()
+    assert printed.out == "the table\n" and "no space left" in printed.err
 
 
 @pytest.mark.parametrize(
@@ -107,5 +105,5 @@ def test_sizes_that_no_ct_has(text, capsys):
 def test_help_has_examples(capsys):
     assert benchmark("--help") == 0
     said = capsys.readouterr().out
-    for word in ("--nnunet", "--engines", "oarseg benchmark --models", "the ratio to it holds"):
+    for word in ("--engines", "oarseg benchmark --models", "the ratio to it holds"):
         assert word in said

@@ -11,9 +11,10 @@ import torch
 
 from oarseg.bundles.render import sync
 from oarseg.checksum import sha256 as file_sha256
+from oarseg.cli import main
 from oarseg.compression import collection
 from oarseg.compression.calibrate import refuse_stale, statistics
-from oarseg.compression.collection import levels_of, main, pack, write_collection
+from oarseg.compression.collection import changeable_bundle, levels_of, pack, write_collection
 from oarseg.errors import ConfigError
 from oarseg.inference.engines.graph import names
 from oarseg.inference.engines.packed.reading import read_arrays
@@ -84,7 +85,7 @@ def test_a_collection_that_ends_half_way_is_not_run(calibrated: Path, monkeypatc
 def test_equal_files_of_another_model_can_be_calibrated(calibrated: Path) -> None:
     """A model.pt of which one network is new: the other's packed file is, to the byte, the one there was."""
     folder = calibrated / collection.FOLDER
-    with pytest.raises(ConfigError, match="belongs to an earlier model.pt; compress the new one"):
+    with pytest.raises(ConfigError, match="localizer.packed belongs to earlier weights"):
         refuse_stale(folder, "another")
     before = file_sha256(folder / "localizer.packed")
     write_collection(str(calibrated))
@@ -99,9 +100,27 @@ def test_settings_that_are_refused_change_nothing(calibrated: Path) -> None:
 
 
 def test_the_command_refuses_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--bundle", str(tmp_path)]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("error: ") and told.count("\n") == 1
+    assert main(["compress", "collection", "--bundle", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("oarseg: error: ") and str(tmp_path) in error and error.count("\n") == 1
+
+
+def test_the_command_packs_and_says_what_comes_next(calibrated: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compress", "collection", "--bundle", str(calibrated), "--organs", "layer:7"]) == 0
+    out, err = capsys.readouterr()
+    assert "localizer: " in out and "mandible: " in out
+    assert f"oarseg compress calibrate DATASET --bundle {calibrated}" in out
+    assert "packing: mandible" in err
+    assert len(np.unique(read_arrays(calibrated / collection.FOLDER / "mandible.packed")["encoder.1.0.weight"])) <= 7
+
+
+def test_an_installed_bundle_is_changed_only_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert changeable_bundle(None) == collection.BUNDLES / "hn_ct_two_stage"
+    monkeypatch.setattr(collection, "BUNDLES", tmp_path / "oarseg" / "bundles")
+    with pytest.raises(ConfigError, match="--bundle"):
+        changeable_bundle(None)
+    named = tmp_path / "oarseg" / "bundles" / "hn_ct_two_stage"
+    assert changeable_bundle(named) == named
 
 
 def test_a_smaller_localizer_takes_its_place(calibrated: Path, tmp_path: Path) -> None:
@@ -125,7 +144,8 @@ def test_a_smaller_localizer_takes_its_place(calibrated: Path, tmp_path: Path) -
 def test_a_localizer_of_something_else_is_refused(calibrated: Path, tmp_path: Path, state: dict, capsys) -> None:
     torch.save(dict(state), tmp_path / "other.pt")
     before = file_sha256(calibrated / collection.FOLDER / "localizer.packed")
-    assert main(["--bundle", str(calibrated), "--smaller", str(tmp_path / "other.pt")]) == 2
+    command = ["compress", "collection", "--bundle", str(calibrated), "--smaller", str(tmp_path / "other.pt")]
+    assert main(command) == 2
     error = capsys.readouterr().err
-    assert error.startswith("error: ") and error.count("\n") == 1
+    assert error.startswith("oarseg: error: ") and "other.pt" in error and error.count("\n") == 1
     assert file_sha256(calibrated / collection.FOLDER / "localizer.packed") == before

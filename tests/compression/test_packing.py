@@ -282,7 +282,8 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
 def test_arrays_need_no_torch(file: bytes, tmp_path: Path) -> None:
     (tmp_path / "model.packed").write_bytes(file)
     program = (
-        "import sys; from oarseg.inference.engines.packed.reading import read_arrays; state = read_arrays(sys.argv[1]); "
+        "import sys; from oarseg.inference.engines.packed.reading import read_arrays\n"
+        "state = read_arrays(sys.argv[1])\n"
         "print(len(state), state['head.weight'].dtype, [m for m in ('torch', 'monai', 'scipy') if m in sys.modules])"
     )
     run = [sys.executable, "-c", program, str(tmp_path / "model.packed")]
