@@ -167,7 +167,7 @@ def folded(state: State, convolution: str, norm: str) -> tuple[np.ndarray, np.nd
 
 
 def in_bytes(weight: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return codes (int8, -127 to 127) and scale (1 along all axes but ``axis``) whose product is ``weight``, nearly."""
+    """Return codes (int8, -127 to 127) and scale (1 along all axes but ``axis``); their product is near ``weight``."""
     others = tuple(a for a in range(weight.ndim) if a != axis)
     scale = np.abs(weight).max(axis=others, keepdims=True) / 127
     # A pruned channel is zero whatever its scale.
