@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from monai.engines.utils import IterationEvents
 from monai.transforms import Compose
+from site_tables import table_text
 from torch import nn
 
 from oarseg.bundles.render import sync
 from oarseg.cli import main
 from oarseg.networks import TwoStageNet
 from oarseg.sites import Site, load_site
-from oarseg.sites.edit import table_text
 from oarseg.sites.table import FOLDER
 from oarseg.training import read_state
 from oarseg.training.weights import FILE

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from site_tables import table_text
 
 from oarseg.sites import Organ, load_site
-from oarseg.sites.edit import table_text, write_statistics
 from oarseg.sites.table import FOLDER, known_sites
 
 # The organs of the published method by site.
@@ -77,14 +77,3 @@ def test_files_are_written_for_a_reader(site: str) -> None:
     assert table_text(json.loads(text)) == text
     for organ in load_site(site).organs:
         assert sum(f'"key": "{organ.key}"' in line for line in text.splitlines()) == 1
-
-
-def test_statistics_of_one_side_stay_there_on_an_asymmetric_site(tmp_path) -> None:
-    table = tmp_path / "thorax.json"
-    table.write_bytes((FOLDER / "thorax.json").read_bytes())
-    assert write_statistics(table, "lung_right", 0.25, 0.5) == ["lung_right"]
-    site = load_site(str(table))
-    assert (site.organ("lung_right").mean, site.organ("lung_left").mean) == (0.25, 0.0)
-    # All else is as it was, the sources included.
-    assert site.sources == load_site("thorax").sources
-    assert write_statistics(table, "localizer", 0.1, 0.2) == ["localizer"]

@@ -7,11 +7,11 @@ import json
 import pytest
 import torch
 from ignite.engine import Engine
+from site_tables import table_text
 from torch import nn
 
 from oarseg.errors import ConfigError
 from oarseg.networks import Standardize, UNet3d
-from oarseg.sites.edit import table_text
 from oarseg.sites.table import FOLDER
 from oarseg.training import SetStatistics, WeightAverage, load_weights, save_weights
 from oarseg.training.statistics import intensity_statistics, save_statistics
