@@ -53,12 +53,16 @@ def verified(bundle_root: str | Path) -> tuple[Path, str]:
         raise WeightsError(f"weights missing: {path}; fetch them or train the bundle")
     if not isinstance(identity := meta.get(IDENTITY), str):
         raise WeightsError(f"{root / METADATA} names no {IDENTITY}")
-    if parts and sha256_of_parts(parts) != identity:
+    if path.is_file() and MODEL not in meta:
+        _check(path, sha256(path), identity, root)
+        return path, identity
+    files = part_files(root)
+    if sha256_of_parts(parts) != identity:
         raise WeightsError(f"{root / METADATA}: {IDENTITY} is not that of its {PARTS}; run: oarseg bundles sync")
     if path.is_file():
-        _check(path, sha256(path), str(meta.get(MODEL, identity)), root)
+        _check(path, sha256(path), str(meta[MODEL]), root)
         return path, identity
-    for prefix, file in part_files(root).items():
+    for prefix, file in files.items():
         _check(file, verified(file.parents[1])[1], parts[prefix]["sha256"], root)
     return path, identity
 

@@ -85,6 +85,10 @@ def test_a_file_put_together_from_parts(whole: Path) -> None:
     (whole / METADATA).write_text(json.dumps(meta | {"model_sha256": hashlib.sha256(b"both").hexdigest()}))
     assert verified(whole) == (whole / FILE, meta["weights_sha256"])
     assert part_files(whole) == {} and weights_size(whole) == 4
+    # A file named as the weights themselves is them, whatever the parts are.
+    (whole / METADATA).write_text(json.dumps(meta | {"weights_sha256": hashlib.sha256(b"both").hexdigest()}))
+    assert verified(whole)[1] == hashlib.sha256(b"both").hexdigest()
+    (whole / METADATA).write_text(json.dumps(meta | {"model_sha256": hashlib.sha256(b"both").hexdigest()}))
     # It needs nothing beside it.
     shutil.rmtree(whole.parent / "part_localizer")
     assert verified(whole)[1] == meta["weights_sha256"]
