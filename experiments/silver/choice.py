@@ -1,4 +1,4 @@
-"""Which contour of an organ becomes its silver label: the network's, the former one, or none.
+"""Which contour of an organ of the table becomes its silver label: the network's, the former one, or none.
 
 The network's is taken where it passes the filter; the former one stays where only it passes. Where both pass and lie
 apart, nobody can say who is right, and no label trains better than a wrong one.
@@ -25,7 +25,7 @@ LEAST_LEFT = 0.5
 
 @dataclass(frozen=True)
 class Opinions:
-    """All label maps of one case, (i, j, k) uint8, and what they may be asked about.
+    """All label maps of one case, (i, j, k) uint8, and which organs they show.
 
     ``own``: the case's own labels of the organs ``labelled``. ``former``: earlier silver labels, ``origins`` by organ.
     ``stage1`` and ``stage2``: the network's.
@@ -42,7 +42,7 @@ class Opinions:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one organ of one case.
+    """The decision on one organ of one case.
 
     ``outcome``: own, accepted (the network's), kept (the former) or dropped. ``reason``: why the network's contour was
     not taken. ``former_reason``: why the former one was not. ``stages_dice``: of stage 1 and stage 2. ``former_dice``
@@ -67,10 +67,10 @@ class _Drawn:
     flaws: dict[str, str | None] = field(default_factory=dict)
 
 
-def choose(opinions: Opinions, site: Site, asked: Sequence[str]) -> tuple[np.ndarray, dict[str, str], list[Verdict]]:
-    """The label map to train on, who drew each silver organ in it, and a verdict for each organ ``asked`` about.
+def choose(opinions: Opinions, site: Site, chosen: Sequence[str]) -> tuple[np.ndarray, dict[str, str], list[Verdict]]:
+    """Return the label map to train on, who drew each silver organ in it, and a verdict for each of ``chosen`` organs.
 
-    Former silver organs that nobody asked about stay as they are.
+    Former silver labels of other organs stay as they are.
     """
     own = _only(opinions.own, opinions.labelled, site)
     before = _only(opinions.former, list(opinions.origins), site)
@@ -81,17 +81,17 @@ def choose(opinions: Opinions, site: Site, asked: Sequence[str]) -> tuple[np.nda
     # Eyes first: a nerve is judged by the eye that it will stand beside.
     for organ in sorted(site.organs, key=lambda o: o.key.startswith(NERVE)):
         if organ.key in opinions.labelled:
-            verdicts += [Verdict(organ.key, OWN)] if organ.key in asked else []
+            verdicts += [Verdict(organ.key, OWN)] if organ.key in chosen else []
             continue
         verdict = _judge(organ, network, former, final, opinions, site)
-        if organ.key not in asked:
+        if organ.key not in chosen:
             verdict = Verdict(organ.key, KEPT if organ.key in opinions.origins else DROPPED)
-        chosen = {ACCEPTED: network, KEPT: former}.get(verdict.outcome)
-        if chosen and not _paint(organ, chosen, final, whole=chosen is former):
+        source = {ACCEPTED: network, KEPT: former}.get(verdict.outcome)
+        if source and not _paint(organ, source, final, whole=source is former):
             verdict = Verdict(organ.key, DROPPED, "covered by other organs")
-        elif chosen:
-            origins[organ.key] = NETWORK if chosen is network else opinions.origins[organ.key]
-        verdicts += [verdict] if organ.key in asked else []
+        elif source:
+            origins[organ.key] = NETWORK if source is network else opinions.origins[organ.key]
+        verdicts += [verdict] if organ.key in chosen else []
     return final.label, origins, verdicts
 
 
@@ -109,10 +109,11 @@ def _drawn(label: np.ndarray, own: np.ndarray, opinions: Opinions, site: Site) -
         found = drawn.measures.get(organ.key)
         drawn.flaws[organ.key] = None if own_one else check.alone(label, organ, found)
     for organ in site.organs:
-        if organ.key.startswith(EYE) and organ.mirror and organ.key.endswith("left"):
+        if organ.mirror and organ.key.endswith("left"):
             pair = [organ.key, organ.mirror]
             if all(key in drawn.measures and drawn.flaws[key] is None for key in pair):
-                flaw = check.eyes_apart(*(drawn.measures[key] for key in pair))
+                judge = check.eyes_apart if organ.key.startswith(EYE) else check.exchanged
+                flaw = judge(*(drawn.measures[key] for key in pair))
                 drawn.flaws.update({key: flaw for key in pair if key not in opinions.labelled})
     return drawn
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import multiprocessing
-import os
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Sequence
@@ -19,6 +18,7 @@ from nibabel.filebasedimages import ImageFileError
 from tqdm import tqdm
 
 from oarseg.errors import ConfigError, OutputError
+from oarseg.files import whole_file, write_json
 from oarseg.text import printable
 
 SOURCE = "source.json"
@@ -57,7 +57,7 @@ class Drawer:
 
 
 class Remembering:
-    """A network that computes what it has been asked before once: stage 1, which both label maps start from.
+    """A network that computes the same input once: stage 1, which both label maps start from.
 
     Arrays in, arrays out, as of ``Pipeline.networks``.
     """
@@ -67,8 +67,8 @@ class Remembering:
         self.passes: list[tuple[np.ndarray, np.ndarray]] = []
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        for asked, answer in self.passes:
-            if np.array_equal(asked, image):
+        for earlier, answer in self.passes:
+            if np.array_equal(earlier, image):
                 return answer
         self.passes.append((image, self.network(image)))
         return self.passes[-1][1]
@@ -76,26 +76,8 @@ class Remembering:
 
 def write_label(path: Path, label: np.ndarray, affine: np.ndarray) -> None:
     """Write a label map (i, j, k) uint8 with its RAS ``affine``, whole or not at all. Raises OutputError."""
-    partial = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        nib.save(nib.Nifti1Image(label.astype(np.uint8), affine), partial)
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, whole or not at all. Raises OutputError."""
-    partial = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    with whole_file(path) as temporary:
+        nib.save(nib.Nifti1Image(label.astype(np.uint8), affine), temporary)
 
 
 def claim(out: Path, source: dict) -> None:
@@ -111,7 +93,7 @@ def claim(out: Path, source: dict) -> None:
             raise ConfigError(f"{out} holds contours made with other {', '.join(differs)}; give another folder")
     elif out.is_dir() and any(out.iterdir()):
         raise OutputError(f"{out} is not empty and holds no {SOURCE}; give another folder")
-    write_text(path, json.dumps(source, indent=1) + "\n")
+    write_json(path, source)
 
 
 def draw_all(work: Iterable[tuple[Path, list[Path]]], make: Callable[[], Draw], jobs: int) -> int:
@@ -136,7 +118,7 @@ def draw_all(work: Iterable[tuple[Path, list[Path]]], make: Callable[[], Draw], 
 
 
 def _is_whole(file: Path) -> bool:
-    """Whether a label map is there and can be read to its end; one that cannot is told of."""
+    """Whether a label map is there and can be read to its end; reports one that cannot."""
     if not file.is_file():
         return False
     try:
@@ -146,8 +128,8 @@ def _is_whole(file: Path) -> bool:
             while stream.read(1 << 20):
                 pass
     except (OSError, EOFError, ValueError, ImageFileError, zlib.error) as error:
-        told = f"note: {file.parent.name}/{file.name} is not whole ({error}); it is drawn again"
-        tqdm.write(printable(told), file=sys.stderr)
+        note = f"note: {file.parent.name}/{file.name} is not whole ({error}); it is drawn again"
+        tqdm.write(printable(note), file=sys.stderr)
         return False
     return True
 

@@ -90,13 +90,18 @@ def cut_off(mask: np.ndarray, scan: Scan) -> str | None:
     return "cut off" if ends or (scan.hu[mask] <= AIR_HU).mean() > MOST_AIR else None
 
 
+def exchanged(left: Measure, right: Measure) -> str | None:
+    """Say whether the left organ of a pair lies to the right of the other; None if it does not."""
+    return "left and right exchanged" if left.centroid_lps_mm[0] <= right.centroid_lps_mm[0] else None
+
+
 def eyes_apart(left: Measure, right: Measure) -> str | None:
-    """What is wrong with two eyes as a pair; None where nothing is."""
+    """Say what is wrong with two eyes as a pair; None if nothing is."""
     x, y, z = np.subtract(left.centroid_lps_mm, right.centroid_lps_mm)
     if min(left.volume_cm3, right.volume_cm3) < LEAST_VOLUME_RATIO * max(left.volume_cm3, right.volume_cm3):
         return "eyes unlike in volume"
-    if x <= 0:
-        return "left and right exchanged"
+    if flaw := exchanged(left, right):
+        return flaw
     if not EYE_DISTANCE_MM[0] <= float(np.linalg.norm((x, y, z))) <= EYE_DISTANCE_MM[1]:
         return "eyes too near or far"
     if max(abs(y), abs(z)) > EYE_LEVEL_MM:

@@ -12,13 +12,13 @@ from oarseg.text import printable
 
 
 def report(verdicts: Mapping[str, Sequence[Verdict]], organs: Sequence[str], heading: str) -> str:
-    """The whole report. ``verdicts`` by case name; ``organs``: the keys asked about."""
+    """The whole report. ``verdicts`` by case name; ``organs``: keys of the chosen organs."""
     by_organ = {key: [v for row in verdicts.values() for v in row if v.organ == key] for key in organs}
     lines = [f"# {heading}", "", *_outcomes(by_organ), "", *_reasons(by_organ), "", *_agreement(by_organ), ""]
     lines += ["## Case by case", "", "| case | " + " | ".join(organs) + " |", "|---" * (len(organs) + 1) + "|"]
     for case, row in verdicts.items():
-        told = {v.organ: v.outcome + (f" ({v.reason})" if v.reason else "") for v in row}
-        lines.append(f"| {_cell(case)} | " + " | ".join(told.get(key, "") for key in organs) + " |")
+        outcomes = {v.organ: v.outcome + (f" ({v.reason})" if v.reason else "") for v in row}
+        lines.append(f"| {_cell(case)} | " + " | ".join(outcomes.get(key, "") for key in organs) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -47,10 +47,10 @@ def _reasons(by_organ: Mapping[str, Sequence[Verdict]]) -> list[str]:
     for key, rows in by_organ.items():
         refused = Counter(v.reason for v in rows if v.reason)
         kept = Counter(v.reason for v in rows if v.reason and v.outcome == KEPT)
-        told = ", ".join(f"{r} {n}" + (f" ({kept[r]})" if kept[r] else "") for r, n in refused.most_common())
+        text = ", ".join(f"{r} {n}" + (f" ({kept[r]})" if kept[r] else "") for r, n in refused.most_common())
         lost = Counter(v.former_reason for v in rows if v.former_reason and v.outcome == DROPPED)
-        told += "; former ones dropped: " + ", ".join(f"{r} {n}" for r, n in lost.most_common()) if lost else ""
-        lines.append(f"- {key}: {told or 'never'}")
+        text += "; former ones dropped: " + ", ".join(f"{r} {n}" for r, n in lost.most_common()) if lost else ""
+        lines.append(f"- {key}: {text or 'never'}")
     return lines
 
 
@@ -64,8 +64,8 @@ def _agreement(by_organ: Mapping[str, Sequence[Verdict]]) -> list[str]:
         dices = _quantiles([v.former_dice for v in both], (5, 50, 95))
         apart = _quantiles([v.former_mm for v in both], (50, 95), 1)
         lines.append(f"| {key} | {len(both)} | {dices} | {apart} | {len(taken)} | {_quantiles(taken, (5, 50))} |")
-    told = "Where both drew the organ, whatever became of it; the stages' agreement where it was accepted:"
-    return [told, "", *lines]
+    note = "Where both drew the organ, accepted or not; the stages' agreement where it was accepted:"
+    return [note, "", *lines]
 
 
 def _quantiles(values: Sequence[float], which: Sequence[int], digits: int = 2) -> str:

@@ -1,12 +1,13 @@
-"""Makes the next round of silver labels: what the two-stage bundle draws, where it stands up to a filter.
+"""Make the next round of silver labels: contours of the two-stage bundle that pass a filter.
 
-    python -m experiments.silver.run DATASET OUT
+    python -m experiments.silver.run DATASET OUT                    eyes and optic nerves
+    python -m experiments.silver.run DATASET OUT --organs all       every organ of the bundle's table; or a list
     python -m experiments.silver.run DATASET OUT2 --former OUT      the round after it, with better weights
     python -m monai.bundle run training ... --silver OUT            trains on it
 
 DATASET stays as it is. OUT gets ``silver.json`` and ``labels/`` (see ``oarseg.datasets.silver_list``), ``report.md``,
-and ``contours/``, the network's raw label maps: an interrupted run goes on from them. A case's own labels, an expert's
-or the clinic's, are never replaced; an organ whose contour fails every check stays unlabelled. Silver labels train and
+and ``contours/``, the network's raw label maps, from which an interrupted run continues. A case's own labels, expert
+or clinical, are never replaced; an organ whose contour fails every check stays unlabelled. Silver labels train and
 never score.
 """
 
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
 import sys
 import zlib
 from collections.abc import Callable, Sequence
@@ -26,15 +26,17 @@ import numpy as np
 from nibabel.filebasedimages import ImageFileError
 
 from experiments.silver.choice import Opinions, Verdict, choose
-from experiments.silver.contours import Draw, Drawer, claim, contour_files, draw_all, write_label, write_text
+from experiments.silver.contours import Draw, Drawer, claim, contour_files, draw_all, write_label
 from experiments.silver.filter import Scan
 from experiments.silver.report import report, summary
 from oarseg.datasets.datalist import load_datalist, load_rows, output_name
 from oarseg.datasets.silver_list import LIST, PROPAGATED, SilverCase, SilverList, read_silver
 from oarseg.errors import ConfigError, GeometryError, InputError, OarsegError
+from oarseg.files import write_json, write_text
 from oarseg.sites import Site
 
 ORGANS = "eye_left,eye_right,optic_nerve_left,optic_nerve_right"
+ALL = "all"
 SCORING = ("validation", "test")
 # Affines of one grid differ by what a file's single precision leaves of them.
 SAME_MM = 1e-2
@@ -44,7 +46,7 @@ def make_silver(
     dataset: Path, out: Path, site: Site, organs: Sequence[str], source: dict, make: Callable[[], Draw],
     section: str = "training", former: Path | None = None, jobs: int = 1,
 ) -> dict[str, list[Verdict]]:  # fmt: skip
-    """Write a folder of silver labels; returns the verdicts by case name.
+    """Write a folder of silver labels; return the verdicts by case name.
 
     Args: ``organs``: keys to label. ``source``: what ``make`` draws with, for the record. ``make``: builds what draws a
     case, once in each of ``jobs`` processes. ``former``: folder of the round before; DATASET's propagated labels if
@@ -71,7 +73,7 @@ def make_silver(
     content = {"section": section, "round": number, "source": source, "cases": listed}
     write_text(out / "report.md", report(verdicts, organs, f"Silver labels, round {number}"))
     # Last: where it stands, all that it names does.
-    write_text(out / LIST, json.dumps(content, indent=1) + "\n")
+    write_json(out / LIST, content)
     return verdicts
 
 
@@ -94,7 +96,7 @@ def _cases(dataset: Path, section: str) -> dict[str, dict]:
 
 def _propagated(dataset: Path, section: str) -> SilverList:
     """The propagated labels of the datalist as round 0."""
-    plain, silver = (load_datalist(dataset, section, silver=asked) for asked in (False, True))
+    plain, silver = (load_datalist(dataset, section, silver=with_silver) for with_silver in (False, True))
     rows = load_rows(dataset.resolve(), section)
     cases = {}
     for row, own, both in zip(rows, plain, silver, strict=True):
@@ -139,7 +141,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("dataset", type=Path, help="folder with dataset.json")
     parser.add_argument("out", type=Path, help="folder for the silver labels; a later run goes on from it")
-    parser.add_argument("--organs", default=ORGANS, help=f"keys, separated by commas (default: {ORGANS})")
+    parser.add_argument("--organs", default=ORGANS, help=f"keys or TG-263 names, or all (default: {ORGANS})")
     parser.add_argument("--section", default="training", help="of dataset.json (default: training)")
     parser.add_argument("--former", type=Path, help="silver labels of the round before (default: the propagated ones)")
     parser.add_argument("--bundle-root", help="two-stage bundle (default: the installed one)")
@@ -156,10 +158,11 @@ def main(argv: list[str] | None = None) -> int:
     from oarseg.inference import Pipeline
 
     args = parse(argv)
-    organs = [key.strip() for key in args.organs.split(",")]
+    organs = None if args.organs == ALL else [key.strip() for key in args.organs.split(",")]
     try:
         # Loaded here too, so that a wrong bundle or organ ends the run before any process starts.
         pipeline = Pipeline(args.bundle_root, args.device, organs, "torch")
+        organs = [organ.key for organ in pipeline.site.organs] if organs is None else organs
         make = partial(Drawer, args.bundle_root, args.device, organs)
         verdicts = make_silver(
             args.dataset, args.out, pipeline.site, organs, pipeline.weights, make, args.section, args.former, args.jobs

@@ -92,6 +92,25 @@ def test_what_is_out_of_place_is_dropped(moved: dict, organ: str, reason: str) -
     assert judged(head(**moved), organ) == ("dropped", reason)
 
 
+def test_any_organ_of_the_table(phantom) -> None:
+    """Organs without rules of their own are judged by volume, pieces, sides and the agreement of the stages."""
+    keys = ["brainstem", "parotid_left", "parotid_right"]
+    _, truth = phantom.draw(phantom.shape, phantom.lps_affine())
+    scan = Scan(np.zeros(truth.shape, np.int16), phantom.lps_affine())
+    nothing = np.zeros_like(truth)
+
+    def drawn(label: np.ndarray) -> tuple[np.ndarray, dict, list[Verdict]]:
+        return choose(Opinions(scan, nothing, (), nothing, {}, label, label), SITE, keys)
+
+    label, origins, verdicts = drawn(truth)
+    assert origins == dict.fromkeys(keys, "network") and {v.organ for v in verdicts} == set(keys)
+    np.testing.assert_array_equal(label, truth * np.isin(truth, [SITE.values[key] for key in keys]))
+    swapped = np.array([0, 1, 2, 3, 4, 5, 6, 8, 7], np.uint8)[truth]
+    found = outcomes(drawn(swapped)[2])
+    assert found["brainstem"] == ("accepted", None)
+    assert found["parotid_left"] == found["parotid_right"] == ("dropped", "left and right exchanged")
+
+
 def test_exchanged_eyes() -> None:
     swapped = np.array([0, 1, 3, 2, 4, 5, 6], dtype=np.uint8)[head()]
     assert judged(swapped, "eye_right") == ("dropped", "left and right exchanged")
