@@ -100,7 +100,7 @@ def load(folder: Path, plan: Path, names: NameTable, held: frozenset[str]) -> Lo
     _check_same_patient(dataset, image.volume.header, image.volume.frame_of_reference_uid, names, bool(series))
     contours, notes = organ_contours(dataset, names, FILE)
     notes = [note for note in notes if "not in the organ table" not in note]
-    hu = image.tensor[0].numpy()
+    hu = image.hu
     grid = LabelMap(np.empty(hu.shape, dtype=bool), image.affine)
     notes += [note for note in image.warnings if "RTSTRUCT object" not in note]
     # Read as slices, rows, columns; NIfTI tools expect columns, rows, slices. The voxels stay where they are.

@@ -44,7 +44,7 @@ def load_files(image: Path, organs: Mapping[str, Sequence[MaskFile]]) -> Loaded:
     """
     _check_pointer(image)
     ct = read_image(image)
-    return Loaded(ct.tensor[0].numpy(), ct.affine, _masks(organs, ct.tensor.shape[1:], ct.affine), list(ct.warnings))
+    return Loaded(ct.hu, ct.affine, _masks(organs, ct.hu.shape, ct.affine), list(ct.warnings))
 
 
 def _masks(
