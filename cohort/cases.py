@@ -1,4 +1,4 @@
-"""The CTs of a cohort, one after the other, so that work begins before a large tree has been looked through.
+"""Find the CTs of a cohort one after the other, so that work begins before a large tree has been searched.
 
 >>> for case in find_cases("export"):                              # doctest: +SKIP
 ...     print(case.name, case.source, case.series)
@@ -15,24 +15,26 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from oarseg.cohort.journal import OWN_FILES
+from oarseg.datasets.datalist import case_name
 from oarseg.dicom import scan_folder
 from oarseg.dicom.read.header import Header, read_header
 from oarseg.dicom.read.scan import MIN_SLICES
 from oarseg.errors import ConfigError, InputError, OarsegError
+from oarseg.identity import short_hash
 from oarseg.images.read import NIFTI, NRRD
 
-# Beside CTs, and no DICOM.
+# Files beside CTs that are no DICOM.
 PASSED_OVER = (".json", ".jsonl", ".csv", ".txt", ".md", ".xml", ".html", ".png", ".jpg", ".pdf", ".zip", ".gz", ".log")
-FILES = (*NIFTI, *NRRD)
+IMAGE_FILES = (*NIFTI, *NRRD)
 # Bytes of a folder's name; disks take 255.
-LONGEST = 200
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
-class Case:
-    """One CT. ``name``: of the folder of its results. ``source``: folder or file. ``series``: which UID of a folder.
+class CohortCase:
+    """A CT of a cohort. ``name``: of its results' folder. ``source``: folder or file. ``series``: UID, for a folder.
 
-    Workers are given cases, so ``source`` is an absolute path.
+    Workers receive cases, so ``source`` is an absolute path.
     """
 
     name: str
@@ -41,29 +43,30 @@ class Case:
 
     @property
     def fingerprint(self) -> str:
-        """Tells this CT from another that comes to bear its name, and from itself once its file was changed."""
+        """Hash that differs for another CT of the same name, and for this CT once its file has changed."""
         path = os.path.abspath(self.source)
-        told = [path, self.series or ""]
+        parts = [path, self.series or ""]
         if self.series is None and os.path.isfile(path):
             found = os.stat(path)
-            told += [str(found.st_size), str(found.st_mtime_ns)]
-        return hashlib.sha256("\0".join(told).encode(errors="surrogateescape")).hexdigest()[:16]
+            parts += [str(found.st_size), str(found.st_mtime_ns)]
+        return short_hash(*parts)
 
     @contextmanager
     def opened(self, near: Path) -> Iterator[tuple[str, str | None]]:
-        """Where the CT lies while the block runs, and which series of it. ``near``: for what is to be removed after."""
+        """Yield the place of the CT and its series. ``near``: folder for temporary files."""
         yield self.source, self.series
 
 
 def find_cases(
     source: str | Path, tell: Callable[[str], None] = lambda note: None, leave_out: Path | None = None
-) -> Iterator[Case]:
-    """The cases of a folder tree or a datalist, each name once.
+) -> Iterator[CohortCase]:
+    """Yield the cases of a folder tree or a datalist, each name once.
 
     A tree: every NIfTI or NRRD file is a case, and every CT series of ``MIN_SLICES`` slices or more of every folder
     that has CT slices in it (its sub-folders included). Hidden ones are passed over, linked folders not entered, nor
-    the folder ``leave_out``. A datalist (``.json``): every ``image`` of every section. Names are paths below the tree
-    or the datalist, with "_" between their parts. ``tell``: told of what cannot be read or holds no CT, and why.
+    the folder ``leave_out``. A datalist (``.json``): every ``image`` of every section. Names are paths below the tree,
+    with "_" between their parts; those of a datalist are the images' names, by which ``oarseg evaluate`` finds the
+    pairs. ``tell``: called with a line on a folder that cannot be read or holds no CT.
     Raises InputError (missing, not a folder nor a datalist) or ConfigError (a malformed datalist).
     """
     path = Path(source)
@@ -82,10 +85,10 @@ def find_cases(
     for case in found:
         name = _unlike(case.name, seen)
         seen.add(name.casefold())
-        yield Case(name, os.path.abspath(case.source), case.series)
+        yield CohortCase(name, os.path.abspath(case.source), case.series)
 
 
-def _in_tree(root: Path, tell: Callable[[str], None], leave_out: Path | None) -> Iterator[Case]:
+def _in_tree(root: Path, tell: Callable[[str], None], leave_out: Path | None) -> Iterator[CohortCase]:
     def unreadable(error: OSError) -> None:
         tell(f"{_name(root, Path(error.filename))}: cannot be read ({error.strerror})")
 
@@ -97,7 +100,7 @@ def _in_tree(root: Path, tell: Callable[[str], None], leave_out: Path | None) ->
         files = sorted(name for name in names if not name.startswith("."))
         for name in files:
             if suffix := _suffix(name):
-                yield Case(_name(root, here / name[: -len(suffix)]), str(here / name))
+                yield CohortCase(_name(root, here / name[: -len(suffix)]), str(here / name))
         if _has_ct(here, files):
             yield from _in_dicom(root, here, tell)
             # What lies below was looked at with it.
@@ -106,10 +109,10 @@ def _in_tree(root: Path, tell: Callable[[str], None], leave_out: Path | None) ->
 
 
 def _has_ct(folder: Path, files: list[str]) -> bool:
-    """Whether one of the files is a slice of a CT; a stray file of another kind makes no DICOM folder."""
+    """Return whether one of the files is a slice of a CT; other files make no DICOM folder."""
     for name in files:
         path = folder / name
-        if name.lower().endswith((*FILES, *PASSED_OVER)) or not path.is_file():
+        if name.lower().endswith((*IMAGE_FILES, *PASSED_OVER)) or not path.is_file():
             continue
         header = read_header(path)
         if isinstance(header, Header) and header.is_ct:
@@ -117,7 +120,7 @@ def _has_ct(folder: Path, files: list[str]) -> bool:
     return False
 
 
-def _in_dicom(root: Path, folder: Path, tell: Callable[[str], None]) -> Iterator[Case]:
+def _in_dicom(root: Path, folder: Path, tell: Callable[[str], None]) -> Iterator[CohortCase]:
     name = _name(root, folder)
     try:
         series = [one for one in scan_folder(folder).series if one.count >= MIN_SLICES]
@@ -127,13 +130,13 @@ def _in_dicom(root: Path, folder: Path, tell: Callable[[str], None]) -> Iterator
     if not series:
         tell(f"{name}: no CT series of {MIN_SLICES} slices or more")
     elif len(series) == 1:
-        yield Case(name, str(folder), series[0].uid)
+        yield CohortCase(name, str(folder), series[0].uid)
     else:
         for number, one in enumerate(series, 1):
-            yield Case(f"{name}_series_{one.number or number}", str(folder), one.uid)
+            yield CohortCase(f"{name}_series_{one.number or number}", str(folder), one.uid)
 
 
-def _in_datalist(path: Path) -> list[Case]:
+def _in_datalist(path: Path) -> list[CohortCase]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         rows = [row for section in content.values() if isinstance(section, list) for row in section]
@@ -147,14 +150,13 @@ def _in_datalist(path: Path) -> list[Case]:
         pure = PurePosixPath(image.replace("\\", "/"))
         if pure.is_absolute() or ".." in pure.parts or ":" in image or not pure.parts:
             raise InputError(f"{path.name}: {image!r} is no path inside the datalist's folder")
-        text = str(pure)
-        cases.append(Case(_flat(text[: len(text) - len(_suffix(text))]), str(path.parent / pure)))
+        cases.append(CohortCase(_flat(case_name(pure)), str(path.parent / pure)))
     return cases
 
 
 def _suffix(name: str) -> str:
-    """What of a file's name says that it is an image; "" where nothing does."""
-    return next((suffix for suffix in FILES if name.lower().endswith(suffix)), "")
+    """Return the suffix by which a file's name says that it is an image; "" where it has none."""
+    return next((suffix for suffix in IMAGE_FILES if name.lower().endswith(suffix)), "")
 
 
 def _name(root: Path, path: Path) -> str:
@@ -163,16 +165,16 @@ def _name(root: Path, path: Path) -> str:
 
 
 def _flat(text: str) -> str:
-    """A path as the name of one folder: printable in UTF-8, neither hidden nor too long for a disk."""
+    """Return a path as the name of one folder: in UTF-8, neither hidden nor too long for a disk."""
     name = text.encode(errors="replace").decode().replace("/", "_").replace("?", "_").lstrip(".") or "case"
-    if len(name.encode()) <= LONGEST:
+    if len(name.encode()) <= LONGEST_NAME:
         return name
     digest = hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:12]
-    return f"{name.encode()[: LONGEST - 13].decode(errors='ignore')}_{digest}"
+    return f"{name.encode()[: LONGEST_NAME - 13].decode(errors='ignore')}_{digest}"
 
 
 def _unlike(name: str, seen: set[str]) -> str:
-    """``name``, or with a number if a case has it: also where only capitals differ, which some disks cannot tell."""
+    """Return ``name``, with a number if another case has it; capitals do not count, as on some disks."""
     if name.casefold() not in seen:
         return name
     return next(f"{name}_{n}" for n in range(2, 2 + len(seen) + 1) if f"{name}_{n}".casefold() not in seen)

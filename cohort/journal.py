@@ -1,7 +1,6 @@
-"""What became of each case, on disk as soon as it is known: a line of JSON a case in ``cases.jsonl``.
+"""The result of each case, on disk as soon as it is known: a line of JSON a case in ``cases.jsonl``.
 
-A run that is killed loses at most the line that it was writing; the next run passes that line over and does the case
-again.
+A run that is killed loses at most the line that it was writing; the next run ignores that line and repeats the case.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 JOURNAL, SETTINGS, TABLE, PAGE, LOCK = "cases.jsonl", "batch.json", "cases.csv", "index.html", "batch.lock"
-# What a batch has beside the folders of its cases.
+# Files of a batch beside the folders of its cases.
 OWN_FILES = (JOURNAL, SETTINGS, TABLE, PAGE, LOCK)
 DONE, FAILED = "done", "failed"
 
@@ -48,7 +47,7 @@ class Journal:
         self.rows[row["case"]] = row
 
     def row_of(self, name: str, fingerprint: str) -> dict[str, Any] | None:
-        """What became of the case ``name``, if it was of this very CT; None where it is to be done."""
+        """Return the row of the case ``name`` if it is of this very CT; None where the case has to be done."""
         row = self.rows.get(name)
         if row is None or row.get("input") != fingerprint:
             return None
@@ -57,7 +56,7 @@ class Journal:
 
 
 def claim(out: Path, settings: dict[str, Any]) -> None:
-    """Take ``out`` for a batch with these settings, or go on with one.
+    """Begin a batch with these settings in ``out``, or continue one.
 
     Raises ConfigError where it holds a batch of other settings, OutputError where it is somebody else's or cannot be
     used.
@@ -68,8 +67,10 @@ def claim(out: Path, settings: dict[str, Any]) -> None:
         if path.exists():
             found = json.loads(path.read_text(encoding="utf-8"))
             if differ := [key for key in settings if found.get(key) != settings[key]]:
-                told = f"{out} holds a batch of other settings ({', '.join(differ)})"
-                raise ConfigError(f"{told}; give another folder, or the same settings")
+                raise ConfigError(
+                    f"{out} holds a batch of other settings ({', '.join(differ)}); give another folder, or the same "
+                    "settings"
+                )
             return
         if any(not p.name.startswith(".") for p in out.iterdir()):
             raise OutputError(f"{out} is not empty and holds no batch; give another folder")
@@ -82,9 +83,9 @@ def claim(out: Path, settings: dict[str, Any]) -> None:
 
 @contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold the folder of a batch, so that no second one writes into it. Raises ConfigError where another does.
+    """Lock the folder of a batch, so that no second one writes into it. Raises ConfigError where another does.
 
-    The system lets go of it when the process ends, however it ends. Where there are no such locks nothing is held.
+    The system releases the lock when the process ends, however it ends. Without such locks nothing is locked.
     """
     if fcntl is None:
         yield
@@ -118,7 +119,7 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _torn(path: Path) -> bool:
-    """Whether the file ends within a line."""
+    """Return whether the file ends within a line."""
     with open(path, "rb") as file:
         if not file.seek(0, os.SEEK_END):
             return False

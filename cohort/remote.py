@@ -7,19 +7,19 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from oarseg.cohort.cases import Case
+from oarseg.cohort.cases import CohortCase
 from oarseg.dicom.read.scan import MIN_SLICES
 from oarseg.dicomweb import RemoteSeries, Server, fetched, find_series, series_name
+from oarseg.identity import short_hash
 
 
 @dataclass(frozen=True)
-class RemoteCase(Case):
+class RemoteCase(CohortCase):
     """A series of a server. ``name``: hash of its UID, so that it names no patient. ``source``: the server's URL."""
 
     server: Server | None = None
@@ -27,12 +27,12 @@ class RemoteCase(Case):
 
     @property
     def fingerprint(self) -> str:
-        """Tells the series from itself once the server has more of it."""
-        return _digest(self.source, self.series or "", str(self.remote and self.remote.count))
+        """Hash that differs once the server has more slices of the series."""
+        return short_hash(self.source, self.series or "", str(self.remote and self.remote.count))
 
     @contextmanager
     def opened(self, near: Path) -> Iterator[tuple[str, str | None]]:
-        """The series, fetched into a folder below ``near`` that is deleted at the end."""
+        """Fetch the series into a folder below ``near`` that is deleted at the end; yield the folder."""
         if self.server is None or self.remote is None:
             raise ValueError("a remote case needs a server and a series")
         with fetched(self.server, self.remote, near=near) as folder:
@@ -45,9 +45,9 @@ def find_remote_cases(
     limit: int | None = None,
     tell: Callable[[str], None] = lambda note: None,
 ) -> Iterator[RemoteCase]:
-    """The CT series that fit a query, see :func:`oarseg.dicomweb.find_series`, of ``MIN_SLICES`` slices or more.
+    """Yield the CT series of ``MIN_SLICES`` slices or more that fit a query (:func:`oarseg.dicomweb.find_series`).
 
-    ``tell``: told of what was passed over.
+    ``tell``: called with a line on each series that is passed over.
     """
     for one in find_series(server, query, limit, tell):
         name = series_name(one.uid)
@@ -58,10 +58,5 @@ def find_remote_cases(
 
 
 def source_of(server: Server, query: Mapping[str, str]) -> str:
-    """What a batch is of, to be written down: the query, which may name a patient, as a hash."""
-    told = [f"{key}={query[key]}" for key in sorted(query)]
-    return f"{server.url}?{_digest(*told)}"
-
-
-def _digest(*parts: str) -> str:
-    return hashlib.sha256("\0".join(parts).encode(errors="surrogateescape")).hexdigest()[:16]
+    """Return the name of a batch's source: the query, which may name a patient, stands in it as a hash."""
+    return f"{server.url}?{short_hash(*(f'{key}={query[key]}' for key in sorted(query)))}"

@@ -1,7 +1,7 @@
 """The cases of a cohort through Ray: workers that load the networks once and are given one case at a time.
 
 A case that cannot be contoured is written down with the reason and never ends the run; neither does a worker that dies.
-What was done is on disk at once (see :mod:`oarseg.cohort.journal`), so that a run that was stopped goes on.
+Results are on disk at once (see :mod:`oarseg.cohort.journal`), so that the next run continues a stopped one.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from oarseg import __version__
 from oarseg.checksum import sha256
-from oarseg.cohort.cases import Case
+from oarseg.cohort.cases import CohortCase
 from oarseg.cohort.journal import DONE, FAILED, Journal, claim, locked
-from oarseg.cohort.turns import Job, in_turns, to_be_stored
-from oarseg.cohort.worker import Worker
+from oarseg.cohort.turns import CohortTask, in_turns, to_be_stored
+from oarseg.cohort.worker import CohortWorker
 from oarseg.errors import ConfigError
 from oarseg.inference.bundle import read_bundle
-from oarseg.inference.engines.ranges import FILE as RANGES
+from oarseg.inference.engines.stored import FILE as RANGES
 from oarseg.inference.engines.stored import FOLDER as COMPRESSED
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ class Options:
 
 
 @dataclass
-class Outcome:
-    """What a run did. ``rows``: of all cases of the cohort, by name, earlier runs' too. ``skipped``: done before."""
+class CohortOutcome:
+    """Result of a run. ``rows``: of all cases by name, those of earlier runs too. ``skipped``: done in earlier runs."""
 
     rows: dict[str, dict[str, Any]]
     done: int = 0
@@ -66,22 +66,22 @@ class Outcome:
 
 
 def run_cohort(
-    cases: Iterable[Case],
+    cases: Iterable[CohortCase],
     source: str | Path,
     out: Path,
     options: Options,
-    tell: Callable[[Outcome], None] = lambda outcome: None,
-) -> Outcome:
+    tell: Callable[[CohortOutcome], None] = lambda outcome: None,
+) -> CohortOutcome:
     """Contour the ``cases`` of ``source`` (a path, or a text with "://" in it) into ``out``, one folder each.
 
-    ``tell``: told after each case. Raises ConfigError (Ray is not installed, the cluster cannot be reached, ``out``
-    holds a batch of other settings), WeightsError or OutputError; what is done by then is kept, also on
+    ``tell``: called after each case. Raises ConfigError (Ray is not installed, the cluster cannot be reached, ``out``
+    holds a batch of other settings), WeightsError or OutputError; finished cases are kept, also on
     KeyboardInterrupt.
     """
     ray = _ray()
     settings = _settings(str(source), options)
     claim(out, settings)
-    outcome = Outcome({})
+    outcome = CohortOutcome({})
     began = time.monotonic()
     with _swept(out), _cluster(ray, options, out, settings) as (make, workers):
         journal = Journal(out)
@@ -99,7 +99,7 @@ def run_cohort(
 
 
 def _ray() -> ModuleType:
-    # Ray reports its use to its makers unless told not to; nothing is to leave the machine.
+    # By default Ray reports its use to its makers; nothing is to leave the machine.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Without it Ray hides the GPUs from workers that ask for none, and warns about it.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -111,7 +111,7 @@ def _ray() -> ModuleType:
 
 
 def _settings(source: str, options: Options) -> dict[str, Any]:
-    """What results depend on: a batch is of one of them. What computed each case stands in its row."""
+    """Return the settings on which results depend: a batch has one of each. The engine stands in each row."""
     bundle = read_bundle(options.bundle)
     table = bundle.root / COMPRESSED / RANGES
     return {
@@ -127,7 +127,7 @@ def _settings(source: str, options: Options) -> dict[str, Any]:
 
 @contextmanager
 def _swept(out: Path) -> Iterator[None]:
-    """Hold ``out``, and remove what was begun in it, or fetched, by a run that was killed, and by this one."""
+    """Lock ``out``, and remove unfinished and fetched files of a killed run, and of this one at its end."""
     with locked(out):
         try:
             _sweep(out)
@@ -141,25 +141,28 @@ def _sweep(out: Path) -> None:
         shutil.rmtree(left, ignore_errors=True)
 
 
-def _todo(cases: Iterable[Case], journal: Journal, outcome: Outcome, options: Options) -> Iterator[Job]:
+def _todo(
+    cases: Iterable[CohortCase], journal: Journal, outcome: CohortOutcome, options: Options
+) -> Iterator[CohortTask]:
+    """Yield what is left to do; cases that need nothing go into ``outcome``."""
     for case in cases:
         row = journal.row_of(case.name, case.fingerprint)
         if row is None:
-            yield Job(case)
+            yield CohortTask(case)
         elif to_be_stored(row, options.store_on):
-            yield Job(case, row)
+            yield CohortTask(case, row)
         elif row["status"] == DONE or not options.retry_failed or (row.get("contoured") and not options.store_on):
             outcome.rows[case.name] = row
             outcome.skipped += 1
         else:
-            yield Job(case, row if row.get("contoured") else None)
+            yield CohortTask(case, row if row.get("contoured") else None)
 
 
 @contextmanager
 def _cluster(
     ray: ModuleType, options: Options, out: Path, batch: dict[str, Any]
 ) -> Iterator[tuple[Callable[[], Any], int]]:
-    """Ray, started here or joined at an address, as what starts a worker, and how many there are to be."""
+    """Start Ray, or join it at an address; yield a function that starts a worker, and the number of workers."""
     if options.address:
         _check_reachable(options.address)
     try:
@@ -178,8 +181,8 @@ def _cluster(
                 configure_logging=False,
             )
     except Exception as error:  # noqa: BLE001 - what Ray raises has no class of its own
-        told = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ConfigError(f"Ray cannot be started or reached: {told}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(f"Ray cannot be started or reached: {reason}") from error
     try:
         yield _workers(ray, options, out, batch)
     finally:
@@ -194,8 +197,8 @@ def _check_reachable(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        told = getattr(error, "strerror", None) or error
-        raise ConfigError(f"there is no Ray cluster at {address} ({told}); start one, or give its address") from error
+        reason = getattr(error, "strerror", None) or error
+        raise ConfigError(f"there is no Ray cluster at {address} ({reason}); start one, or give its address") from error
 
 
 def _workers(ray: ModuleType, options: Options, out: Path, batch: dict[str, Any]) -> tuple[Callable[[], Any], int]:
@@ -209,13 +212,13 @@ def _workers(ray: ModuleType, options: Options, out: Path, batch: dict[str, Any]
     share: dict[str, float] = {"num_cpus": _share([int(n["Resources"].get("CPU", 0)) for n in nodes], workers)}
     if on_gpu and gpus:
         share["num_gpus"] = min(1.0, math.floor(1000 * gpus / workers) / 1000)
-    actor = ray.remote(Worker).options(**share)
+    actor = ray.remote(CohortWorker).options(**share)
     settings = {key: getattr(options, key) for key in ("organs", "formats", "device", "engine", "bundle")}
     settings |= {"batch": batch, "out": str(out.resolve())}
     return lambda: actor.remote(settings), workers
 
 
 def _share(cores: list[int], workers: int) -> int:
-    """Processors for each worker, the most with which all find a machine; ``cores``: of each machine."""
+    """Return the most processors for each worker with which all find a machine; ``cores``: of each machine."""
     fits = (n for n in range(max([1, *cores]), 0, -1) if sum(have // n for have in cores) >= workers)
     return next(fits, 1)

@@ -10,23 +10,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oarseg import __version__
-from oarseg.cohort.cases import Case
+from oarseg.cohort.cases import CohortCase
 from oarseg.cohort.journal import DONE, FAILED, SETTINGS
 from oarseg.errors import ConfigError, OarsegError
 from oarseg.images.results_folder import RTSTRUCT, SEG
 from oarseg.inference.bundle import read_bundle
+from oarseg.process import peak_memory_mib
 from oarseg.text import printable
 
 if TYPE_CHECKING:
     from oarseg.dicomweb import Server
 
 
-class Worker:
+class CohortWorker:
     """Contours CTs with one pipeline.
 
     ``settings``: organs, formats, device, engine, bundle, as of :func:`oarseg.segment`; ``out``, the batch's folder,
-    and ``batch``, what ``batch.json`` in it says. Raises what ``segment`` raises, and ConfigError on a machine that has
-    another oarseg than the command or does not see its folders.
+    and ``batch``, the content of its ``batch.json``. Raises what ``segment`` raises, and ConfigError on a machine with
+    another oarseg than the command's or without its folders.
     """
 
     def __init__(self, settings: dict[str, Any]) -> None:
@@ -37,8 +38,8 @@ class Worker:
         chosen = {key: settings[key] for key in ("device", "engine", "organs")}
         self.pipeline = Pipeline(settings["bundle"], **chosen)
 
-    def segment(self, case: Case, out: str) -> dict[str, Any]:
-        """The row of one case. Never raises for a case: what is wrong with it is the row's ``reason``."""
+    def segment(self, case: CohortCase, out: str) -> dict[str, Any]:
+        """Return the row of one case. Never raises for a case: the row's ``reason`` says what is wrong with it."""
         from oarseg.inference.job import segment
 
         began = time.perf_counter()
@@ -50,21 +51,21 @@ class Worker:
                 )
         except Exception as error:  # noqa: BLE001 - one odd case must not end a cohort
             reason = _reason(error)
-        told = {"seconds": round(time.perf_counter() - began, 3), "machine": platform.node()}
+        run = {"seconds": round(time.perf_counter() - began, 3), "machine": platform.node()}
         if result is None:
-            return {"status": FAILED, "reason": reason, **told}
+            return {"status": FAILED, "reason": reason, **run}
         return {
             "status": DONE,
-            **told,
+            **run,
             "volumes_cm3": {key: round(volume, 3) for key, volume in result.volumes_cm3.items()},
             "missing": [key for key, row in result.report["organs"].items() if not row["found"]],
             "warnings": result.warnings,
             "computed": f"{result.report['engine']['name']} {result.report['engine']['precision']}",
-            "peak_mib": _peak_mib(),
+            "peak_mib": round(peak_memory_mib(), 1),
         }
 
     def store(self, server: Server, out: str) -> dict[str, Any]:
-        """What the row of a contoured case is to say now, when its DICOM files were offered to a server."""
+        """Offer the DICOM files of a contoured case to a server; return what changes in the case's row."""
         from oarseg.dicomweb import store
 
         files = [path for path in (Path(out) / RTSTRUCT, Path(out) / SEG) if path.is_file()]
@@ -93,7 +94,7 @@ def _check_machine(batch: dict[str, Any], out: Path, weights: str) -> None:
 
 
 def _holds(source: str) -> bool:
-    """Whether it is a file, or a folder with something in it: what is not mounted is there, and empty."""
+    """Return whether it is a file, or a folder that is not empty, as one is that is not mounted."""
     try:
         return os.path.isfile(source) or any(os.scandir(source))
     except OSError:
@@ -104,9 +105,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OarsegError):
         return printable(str(error))
     return f"unexpected error: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
-
-
-def _peak_mib() -> float:
-    from oarseg.process import peak_memory_mib
-
-    return round(peak_memory_mib(), 1)

@@ -1,4 +1,4 @@
-"""Asking a server: again where that may help, and every way to fail as one error with one line."""
+"""Requests to a server: repeated where that may help, with one error of one line for every way to fail."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ CREDENTIALS = (
 def ask(
     server: Server, call: Callable[[DICOMwebClient], Answer], tell: Callable[[str], None] = lambda note: None
 ) -> Answer:
-    """What ``call`` returns, which is given a client of the server, and called again after passing faults.
+    """Return what ``call`` returns for a client of the server; repeat it after transient faults.
 
-    Passing are: no connection, no answer in time, an answer that ends early, and the statuses ``BUSY``. ``tell``: told
-    before it is tried again. Raises ConfigError (the package is missing, credentials), HttpError (the server refuses)
-    or InputError (no connection, an answer that is not DICOM).
+    Transient are: no connection, no answer in time, an answer that ends early, and the statuses ``BUSY``. ``tell``:
+    called with a line before each further try. Raises ConfigError (the package is missing, credentials), HttpError
+    (the server refuses) or InputError (no connection, an answer that is not DICOM).
     """
     try:
         import dicomweb_client  # noqa: F401
@@ -51,8 +51,8 @@ def ask(
         except OarsegError:
             raise
         except requests.RequestException as error:
-            if pause is None or not _passes(error):
-                raise _told(server, error) from error
+            if pause is None or not _is_transient(error):
+                raise _as_input_error(server, error) from error
             tell(f"no answer, trying again in {pause:.0f} s")
             time.sleep(pause)
         except Exception as error:  # noqa: BLE001 - what is no DICOM makes the libraries raise nearly anything
@@ -60,8 +60,8 @@ def ask(
     raise AssertionError("unreachable")
 
 
-def _passes(error: Exception) -> bool:
-    """Whether it may be over soon."""
+def _is_transient(error: Exception) -> bool:
+    """Return whether the fault may be over soon."""
     from requests import exceptions
 
     if isinstance(error, exceptions.HTTPError) and error.response is not None:
@@ -71,16 +71,17 @@ def _passes(error: Exception) -> bool:
     return isinstance(error, (exceptions.ConnectionError, exceptions.Timeout, exceptions.ChunkedEncodingError))
 
 
-def _told(server: Server, error: Exception) -> InputError:
+def _as_input_error(server: Server, error: Exception) -> InputError:
     from requests import exceptions
 
-    from oarseg.dicomweb.session import Torn
+    from oarseg.dicomweb.session import Torn, credentials_place
 
     if isinstance(error, exceptions.HTTPError) and error.response is not None:
         status = error.response.status_code
         # A refusal to store says why; the body of another has not been read.
         content = error.response.content if error.response.request.method == "POST" else b""
-        return HttpError(_of_status(server, status), status, content)
+        used = credentials_place(server, error.response.request.headers)
+        return HttpError(_of_status(server, status, used), status, content)
     if isinstance(error, exceptions.SSLError):
         return InputError(
             f"{server.url}: no secure connection ({_cause(error)}); if its certificate is signed by an authority of "
@@ -95,18 +96,23 @@ def _told(server: Server, error: Exception) -> InputError:
     return _unreadable(server, error)
 
 
-def _of_status(server: Server, status: int) -> str:
+def _of_status(server: Server, status: int, used: str) -> str:
+    """Return the message for an HTTP status. ``used``: where the credentials of the request came from; "" for none."""
     try:
-        told = f"{status} {http.HTTPStatus(status).phrase}"
+        name = f"{status} {http.HTTPStatus(status).phrase}"
     except ValueError:
-        told = str(status)
+        name = str(status)
+    if status == 401 and used:
+        return f"{server.url} does not accept the credentials ({name}); check {used}"
     if status == 401:
-        return f"{server.url} wants to know who asks ({told}); {CREDENTIALS}"
+        return f"{server.url} needs a login ({name}); {CREDENTIALS}"
     if status == 403:
-        return f"{server.url} does not allow this ({told}); ask for the right, or check the credentials: {CREDENTIALS}"
+        return f"{server.url} does not allow this ({name}); ask for the right, or " + (
+            f"check the credentials: {used}" if used else f"log in: {CREDENTIALS}"
+        )
     if status == 404:
-        return f"{server.url} has nothing there ({told}); is the URL the root of a DICOMweb service?"
-    return f"{server.url} answered {told}"
+        return f"{server.url} has nothing there ({name}); is the URL the root of a DICOMweb service?"
+    return f"{server.url} answered {name}"
 
 
 def _unreadable(server: Server, error: Exception) -> InputError:
@@ -114,7 +120,7 @@ def _unreadable(server: Server, error: Exception) -> InputError:
 
 
 def _cause(error: BaseException) -> str:
-    """The innermost reason, without the address, which names the series."""
+    """Return the innermost reason, without the address, which names the series."""
     seen: set[int] = set()
     found: BaseException = error
     while id(found) not in seen:

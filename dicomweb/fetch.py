@@ -1,4 +1,4 @@
-"""A series from a server (WADO-RS) into a folder of its own, which goes when it is done with.
+"""Fetch a series from a server (WADO-RS) into a folder of its own, which is deleted at the end of the block.
 
 Nothing that the server sends becomes part of a path: files are named by the SHA-256 of their SOPInstanceUID.
 
@@ -8,7 +8,6 @@ Nothing that the server sends becomes part of a path: files are named by the SHA
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -24,6 +23,7 @@ from oarseg.dicomweb.ask import ask
 from oarseg.dicomweb.find import RemoteSeries, series_of
 from oarseg.dicomweb.server import HttpError, Server
 from oarseg.errors import InputError, OarsegError, OutputError
+from oarseg.identity import uid_hash
 from oarseg.text import printable
 
 if TYPE_CHECKING:
@@ -45,14 +45,14 @@ def fetched(
     near: str | Path | None = None,
     tell: Callable[[str], None] = lambda note: None,
 ) -> Iterator[Path]:
-    """A folder with the series, which nobody else can read, and which is deleted with all in it at the end.
+    """Yield a folder with the series that nobody else can read; it is deleted at the end of the block.
 
-    ``series``: its UID, or what ``find_series`` found. ``study``: the UID of its study; by default the server is asked.
-    ``near``: folder in which to make it; the system's for temporary files by default. ``tell``: told "12 of 85 slices"
-    after each, and when the server is asked again.
+    ``series``: its UID, or what ``find_series`` found. ``study``: the UID of its study; by default the server's answer.
+    ``near``: folder in which to make it; the system's for temporary files by default. ``tell``: called with
+    "12 of 85 slices" after each slice, and with a line before a request is repeated.
 
     Raises what :func:`series_of` raises, InputError (the server has it no longer, sent other instances, or too few) or
-    OutputError (no room). Errors of the block tell of "the series" instead of the folder.
+    OutputError (no room). Errors of the block name "the series" instead of the folder.
     """
     found = series if isinstance(series, RemoteSeries) else series_of(server, series, study, tell)
     try:
@@ -67,10 +67,10 @@ def fetched(
         except OarsegError as error:
             if folder.name not in str(error):
                 raise
-            told = str(error)
+            text = str(error)
             for name in (f"folder {folder}", str(folder), folder.name):
-                told = told.replace(name, "the series")
-            raise type(error)(told) from error
+                text = text.replace(name, "the series")
+            raise type(error)(text) from error
 
 
 class _Compressed(OarsegError):
@@ -79,10 +79,10 @@ class _Compressed(OarsegError):
 
 def _fetch(server: Server, found: RemoteSeries, folder: Path, tell: Callable[[str], None]) -> None:
     try:
-        names = _ask(server, found, folder, tell, AS_STORED)
+        names = _receive(server, found, folder, tell, AS_STORED)
     except _Compressed as syntax:
         try:
-            names = _ask(server, found, folder, tell, PLAIN)
+            names = _receive(server, found, folder, tell, PLAIN)
         except (HttpError, _Compressed) as error:
             raise InputError(
                 f"the series is stored as {syntax}, which cannot be decoded here, and {server.url} does not send it "
@@ -97,15 +97,15 @@ def _fetch(server: Server, found: RemoteSeries, folder: Path, tell: Callable[[st
         )
 
 
-def _ask(
+def _receive(
     server: Server,
     found: RemoteSeries,
     folder: Path,
     tell: Callable[[str], None],
     media_types: tuple[tuple[str, str], ...] | None,
 ) -> set[str]:
-    """The names of the files that were written."""
-    # Of all tries: an answer that ended early is asked for again from its start.
+    """Write the instances of the series; return the names of their files."""
+    # Of all tries: after an answer that ended early the next one begins from the start.
     names: set[str] = set()
     known = "" if found.count is None else f" of {found.count}"
 
@@ -129,18 +129,18 @@ def _ask(
 
 
 def _keep(instance: Dataset, found: RemoteSeries, folder: Path) -> str:
-    """Write one instance; the name of its file."""
+    """Write one instance; return the name of its file."""
     uid = str(instance.get("SOPInstanceUID", ""))
     if not uid:
         raise InputError("the server sent an instance without SOPInstanceUID; nothing of it is used")
     if str(instance.get("SeriesInstanceUID", "")) != found.uid:
-        raise InputError("the server sent an instance of another series than was asked for; nothing of it is used")
+        raise InputError("the server sent an instance of another series; nothing of it is used")
     if str(instance.get("StudyInstanceUID", "")) != found.study:
-        raise InputError("the server sent an instance of another study than was asked for; nothing of it is used")
+        raise InputError("the server sent an instance of another study; nothing of it is used")
     syntax = UID(instance.file_meta.TransferSyntaxUID)
     if not syntax.is_transfer_syntax or (syntax.is_compressed and not (syntax.is_deflated or has_decoder(syntax))):
         raise _Compressed(printable(syntax.name))
-    name = hashlib.sha256(uid.encode()).hexdigest()
+    name = uid_hash(uid)
     try:
         with open(folder / f"{name}.dcm", "wb") as file:
             instance.save_as(file)

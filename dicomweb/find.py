@@ -1,4 +1,4 @@
-"""Which series a server has (QIDO-RS).
+"""Find the CT series of a server (QIDO-RS).
 
 >>> for series in find_series(Server("http://localhost:8042/dicom-web"), {"StudyDate": "20260101-"}):  # doctest: +SKIP
 ...     print(series.uid, series.count)
@@ -17,11 +17,11 @@ from oarseg.dicomweb.ask import ask
 from oarseg.dicomweb.server import HttpError, Server, check_uid, is_uid
 from oarseg.errors import ConfigError, InputError
 
-# Of series that are asked for at a time.
+# Series in one answer.
 PAGE = 100
 STUDY, SERIES, MODALITY, COUNT = "0020000D", "0020000E", "00080060", "00201209"
 FIELDS = ["NumberOfSeriesRelatedInstances"]
-# Not what a series is like, but how the server is to answer.
+# Parameters of QIDO-RS that choose no series.
 CONTROLS = ("limit", "offset", "includefield", "fuzzymatching")
 TAG = re.compile(r"[0-9A-Fa-f]{8}")
 Row = dict[str, Any]
@@ -29,7 +29,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class RemoteSeries:
-    """A series on a server. ``modality``: "" and ``count`` (instances): None where the server does not tell."""
+    """A series on a server. ``modality`` is "" and ``count`` (of instances) None where the server names none."""
 
     study: str
     uid: str
@@ -43,13 +43,13 @@ def find_series(
     limit: int | None = None,
     tell: Callable[[str], None] = lambda note: None,
 ) -> Iterator[RemoteSeries]:
-    """The CT series that fit, each once, asked for page by page as they are wanted.
+    """Return an iterator of the CT series that fit, each once; a page is requested when it is needed.
 
     ``query``: DICOM keywords (or tags of eight hex digits) and values, as of QIDO-RS: ``*`` and ``?`` stand for
-    characters, ``20260101-20260131`` for a range of dates. ``limit``: of series; None for all. ``tell``: told when
-    the server is asked again.
+    characters, ``20260101-20260131`` for a range of dates. ``limit``: of series; None for all. ``tell``: called
+    with a line before a request is repeated.
 
-    Raises ConfigError for what is no query; while iterating HttpError (the server refuses) or InputError.
+    Raises ConfigError for a bad query; while iterating HttpError (the server refuses) or InputError.
     """
     filters = {**check_query(query), "Modality": "CT"}
     if limit is not None and limit < 1:
@@ -58,11 +58,11 @@ def find_series(
 
 
 def check_query(query: Mapping[str, str]) -> dict[str, str]:
-    """``query`` with tags in capitals. Raises ConfigError for an unknown keyword, or another modality than CT."""
+    """Return ``query`` with tags in capitals. Raises ConfigError for an unknown keyword or a modality other than CT."""
     checked = {}
     for key, value in query.items():
         if key.lower() in CONTROLS:
-            raise ConfigError(f"{key} is not part of a query; pages are asked for as needed, see --limit")
+            raise ConfigError(f"{key} is not part of a query; see --limit for the number of series")
         if not (TAG.fullmatch(key) or tag_for_keyword(key)):
             raise ConfigError(f"{key[:40]!r} is no DICOM keyword; expected one such as StudyDate or PatientID")
         if key in ("Modality", MODALITY):
@@ -76,9 +76,9 @@ def check_query(query: Mapping[str, str]) -> dict[str, str]:
 def series_of(
     server: Server, series: str, study: str | None = None, tell: Callable[[str], None] = lambda note: None
 ) -> RemoteSeries:
-    """The series with this UID. ``study``: the UID of its study, for servers that ask for it.
+    """Return the series with this UID. ``study``: the UID of its study, for servers that need it.
 
-    ``tell``: told when the server is asked again.
+    ``tell``: called with a line before a request is repeated.
     Raises ConfigError (no UID, several studies, credentials), InputError (no such series, not a CT, no answer) or
     HttpError, which is one (the server refuses).
     """
@@ -137,7 +137,7 @@ def _listed(server: Server, rows: object) -> list[Row]:
 
 
 def _parsed(row: Row) -> RemoteSeries | None:
-    """None for what names no series that could be asked for."""
+    """Return the series of a row; None where the row has no valid UIDs."""
     study, series = _value(row, STUDY), _value(row, SERIES)
     if not (is_uid(study) and is_uid(series)):
         return None
@@ -147,7 +147,7 @@ def _parsed(row: Row) -> RemoteSeries | None:
 
 
 def _value(row: Row, tag: str) -> str:
-    """The first value of an element of DICOM JSON as text; "" where there is none."""
+    """Return the first value of an element of DICOM JSON as text; "" where there is none."""
     element = row.get(tag)
     values = element.get("Value") if isinstance(element, dict) else None
     return str(values[0]).strip() if isinstance(values, list) and values and values[0] is not None else ""

@@ -13,7 +13,7 @@ from oarseg.images.results_folder import RTSTRUCT, SEG, ResultFolder
 from oarseg.inference.job import ALL, Result, segment
 from oarseg.inference.pipeline import Pipeline
 
-# What ``progress`` is told before a colon, beside the steps of ``segment``.
+# Steps that ``progress`` is called with, beside those of ``segment``.
 FETCHING, STORING = "fetching the CT", "storing"
 
 
@@ -23,7 +23,7 @@ def segment_series(
     out: str | Path | None = None,
     *,
     study: str | None = None,
-    store_results: bool = True,
+    store_results: bool = False,
     organs: Sequence[str] | None = None,
     device: str = "auto",
     engine: str = "auto",
@@ -33,62 +33,63 @@ def segment_series(
     pipeline: Pipeline | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Result:
-    """Fetch a CT series, contour it as :func:`oarseg.segment` does, and store its RTSTRUCT (and DICOM SEG) back.
+    """Fetch a CT series, contour it as :func:`oarseg.segment` does, and, if requested, store RTSTRUCT and DICOM SEG.
 
     For research use only; not a medical device.
 
     Args:
         server: a :class:`Server`, or its URL.
         series: SeriesInstanceUID.
-        out: folder for the results; may be left out only where nothing is stored.
-        study: StudyInstanceUID; by default the server is asked for it.
-        store_results: whether to store.
-        progress: told each step as it begins, and "fetching the CT: 12 of 85 slices".
+        out: folder for the results; needed where they are stored.
+        study: StudyInstanceUID; by default the server is queried for it.
+        store_results: whether to store the DICOM results on the server.
+        progress: called with each step as it begins, and with "fetching the CT: 12 of 85 slices".
     The others as of :func:`oarseg.segment`. The fetched slices are deleted at the end.
-    Raises what that raises; InputError (the server, see ``fetched``); NotStored, where all is in ``out`` but did not
-    reach the server: ``NotStored.result`` is what would have been returned.
+    Raises what that raises; InputError (the server, see ``fetched``); NotStored, where the results are in ``out`` but
+    did not reach the server: ``NotStored.result`` is the result.
     """
     server = Server(server) if isinstance(server, str) else server
-    tell = progress or (lambda step: None)
+    report = progress or (lambda step: None)
     if store_results:
         check_storable(formats, out)
     if out is not None:
-        # Whether it can be written, before the server is asked; nothing is made yet.
+        # Whether it can be written, before the server is queried; nothing is made yet.
         with ResultFolder(out, overwrite):
             pass
-    tell(FETCHING)
-    with fetched(server, series, study, tell=lambda note: tell(f"{FETCHING}: {note}")) as folder:
+    report(FETCHING)
+    with fetched(server, series, study, tell=lambda note: report(f"{FETCHING}: {note}")) as folder:
         result = segment(
             folder, out, organs=organs, device=device, engine=engine, formats=formats, overwrite=overwrite,
             bundle=bundle, pipeline=pipeline, progress=progress,
         )  # fmt: skip
-    files = dicom_files(result)
-    if store_results and files:
-        tell(STORING)
-        try:
-            store(server, files, lambda note: tell(f"{STORING}: {note}"))
-        except OarsegError as error:
-            raise NotStored(
-                f"contoured, but not stored: {error}. The results are in {result.folder}; to store them: "
-                f"{how_to_store(server, files)}",
-                result,
-            ) from error
-        except KeyboardInterrupt as stop:
-            raise KeyboardInterrupt(
-                f"contoured, but perhaps not stored. The results are in {result.folder}; to store them: "
-                f"{how_to_store(server, files)}"
-            ) from stop
+    if store_results:
+        _store(server, result, report)
     return result
 
 
+def _store(server: Server, result: Result, report: Callable[[str], None]) -> None:
+    """Store a result's DICOM files. Raises NotStored with the command that stores them later."""
+    files = dicom_files(result)
+    if not files:
+        return
+    report(STORING)
+    where = f"The results are in {result.folder}; to store them: {how_to_store(server, files)}"
+    try:
+        store(server, files, lambda note: report(f"{STORING}: {note}"))
+    except OarsegError as error:
+        raise NotStored(f"contoured, but not stored: {error}. {where}", result) from error
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(f"contoured, but perhaps not stored. {where}") from stop
+
+
 def dicom_files(result: Result) -> list[Path]:
-    """Of a result what a server can store; none where no organ was found."""
+    """Return the files of a result that a server can store; none where no organ was found."""
     return [result.folder / name for name in (RTSTRUCT, SEG) if result.folder and name in result.files]
 
 
 def check_storable(formats: Sequence[str] | None, out: str | Path | None = "") -> None:
     """Raises ConfigError where nothing would be written that a server can store."""
     if out is None:
-        raise ConfigError("what is stored is kept in a folder first: give one, or do not store")
+        raise ConfigError("results are kept in a folder before they are stored: give one, or do not store")
     if formats and not {"rtstruct", "seg", ALL} & set(formats):
         raise ConfigError(f"format {', '.join(formats)}: nothing that can be stored; add rtstruct, or do not store")

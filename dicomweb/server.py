@@ -1,12 +1,11 @@
-"""Where a DICOMweb server is and what makes us trust it. What it is asked, and how often, is in ``ask.py``.
+"""The address of a DICOMweb server, and the certificates and credentials for it. Requests are in ``ask.py``.
 
-No secret is part of a :class:`Server`: it may be printed, pickled and written down. Credentials are looked up when the
-server is asked (see ``session.py``).
+No secret is part of a :class:`Server`: it may be printed, pickled and written down. Credentials are looked up for
+each request (see ``session.py``).
 """
 
 from __future__ import annotations
 
-import hashlib
 import ipaddress
 import os
 import re
@@ -15,12 +14,11 @@ from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from oarseg.errors import ConfigError, InputError
+from oarseg.identity import short_hash
 
 INSTALL = "pip install 'oarseg[dicomweb]'"
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 LONGEST_UID = 64
-# Hex digits of a SHA-256 that name a series, as in report.json.
-SHORT = 16
 
 
 class HttpError(InputError):
@@ -56,7 +54,7 @@ class Server:
 
     @property
     def risk(self) -> str | None:
-        """What may happen to what is sent; None where it is encrypted or does not leave the machine."""
+        """The risk of what is sent being read; None where it is encrypted or stays on this machine."""
         parts = urlsplit(self.url)
         if parts.scheme == "https" or is_loopback(parts.hostname or ""):
             return None
@@ -64,13 +62,13 @@ class Server:
 
 
 def origin(url: str) -> tuple[str, str, int | None]:
-    """Scheme, host and port of a URL: what credentials are for."""
+    """Return scheme, host and port of a URL: credentials are for these alone."""
     parts = urlsplit(url)
     return parts.scheme, (parts.hostname or ""), parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 def check_uid(uid: str, what: str) -> str:
-    """``uid`` without white space around it. Raises ConfigError where it is no UID; ``what`` names it then."""
+    """Return ``uid`` without white space around it. Raises ConfigError, with the name ``what``, where it is no UID."""
     uid = uid.strip()
     if not is_uid(uid):
         raise ConfigError(
@@ -80,13 +78,13 @@ def check_uid(uid: str, what: str) -> str:
 
 
 def is_uid(uid: object) -> bool:
-    """Whether this is a UID that may be part of a URL."""
+    """Return whether this is a UID that may be part of a URL."""
     return isinstance(uid, str) and len(uid) <= LONGEST_UID and UID.fullmatch(uid) is not None
 
 
 def series_name(uid: str) -> str:
-    """The first 16 hex digits of the SHA-256 of a series's UID, as in ``report.json``: names no patient."""
-    return hashlib.sha256(uid.encode()).hexdigest()[:SHORT]
+    """Return the first 16 hex digits of the SHA-256 of a series's UID, as in ``report.json``: it names no patient."""
+    return short_hash(uid)
 
 
 def _checked(url: str) -> str:
@@ -114,7 +112,7 @@ def _split(url: str) -> SplitResult | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether what is sent there stays on this machine."""
+    """Return whether a host is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from email.message import Message
 from io import BytesIO
 from pathlib import Path
@@ -67,7 +67,7 @@ class Session(requests.Session):
         self.hooks["response"].append(_watch)
 
     def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
-        """As of requests. dicomweb-client names the host without its port, and REQUESTS_CA_BUNDLE would win."""
+        """Send as requests does, but name the host with its port and let the CA bundle of the server win."""
         request.headers.pop("Host", None)
         root, mark, query = (request.url or "").partition("?")
         for sign in AS_THEY_ARE:
@@ -81,7 +81,7 @@ class Session(requests.Session):
         return super().send(request, **options)
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Where a redirect leads. Raises InputError for another host, or where what is stored would get lost."""
+        """Return where a redirect leads. Raises InputError for another host, or where stored files would get lost."""
         target = super().get_redirect_target(resp)
         if target is None:
             return None
@@ -97,7 +97,7 @@ class Session(requests.Session):
 
 
 class Client(DICOMwebClient):
-    """Looks at each instance before pydicom inflates it, which it does however large that becomes."""
+    """A client that checks each instance before pydicom inflates it, which it does to any size."""
 
     def _decode_multipart_message(self, response: requests.Response, stream: bool) -> Iterator[bytes]:
         for part in super()._decode_multipart_message(response, stream):
@@ -108,8 +108,19 @@ class Client(DICOMwebClient):
             yield part
 
 
+def credentials_place(server: Server, headers: Mapping[str, str]) -> str:
+    """Return where the credentials of a request came from; "" where it had none."""
+    if "Authorization" not in headers:
+        return ""
+    if server.token_file:
+        return f"token file {server.token_file}"
+    if os.environ.get(TOKEN):
+        return TOKEN
+    return f"{USER} and {PASSWORD}" if os.environ.get(USER) else "user and password in ~/.netrc"
+
+
 def _credentials(server: Server) -> AuthBase | None:
-    """A token from the file or the environment, or a user's password from the environment; None where there is none."""
+    """Return a token of the file or environment, or user and password of the environment; None without any."""
     if server.token_file:
         return Bearer(_token(_read(server.token_file), f"token file {server.token_file}"))
     if token := os.environ.get(TOKEN):
@@ -140,15 +151,15 @@ def _token(text: str, place: str) -> str:
 
 
 def _watch(response: requests.Response, **_: object) -> None:
-    """Look at every answer before its body is read."""
+    """Check every answer before its body is read."""
     kind = response.headers.get("Content-Type", "").split(";")[0].strip().lower()
     if 200 <= response.status_code < 300:
-        wanted = str(response.request.headers.get("Accept", ""))
-        if wanted.startswith("multipart") and response.status_code == 204:
+        accepts = str(response.request.headers.get("Accept", ""))
+        if accepts.startswith("multipart") and response.status_code == 204:
             raise InputError(f"{_root(response)} holds no instance of the series")
         if response.status_code == 206:
-            raise InputError(f"{_root(response)} sent a part of what was asked for only (206); try again later")
-        if wanted.startswith("multipart") and kind == "application/dicom":
+            raise InputError(f"{_root(response)} sent only a part of the answer (206); try again later")
+        if accepts.startswith("multipart") and kind == "application/dicom":
             # Read by another path, past the check of its size.
             raise InputError(f"{_root(response)} sent one instance instead of a series in several parts")
         if kind in XML:
@@ -194,7 +205,6 @@ class Body:
         """As ``iter_content`` of requests. Raises InputError beyond a limit, Torn where the end is missing."""
         total = part = 0
         tail = b""
-        # Bytes: no text is asked for.
         for chunk in self.source(chunk_size):
             total, part = total + len(chunk), part + len(chunk)
             if self.delimiter:

@@ -1,4 +1,4 @@
-"""Contours into a server (STOW-RS). To store a file again does no harm: it bears the same SOPInstanceUID."""
+"""Store contours on a server (STOW-RS). You can repeat it safely: the SOPInstanceUID stays the same."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ REASON_CLASSES = {
 
 
 class NotStored(OutputError):
-    """What was contoured did not reach the server. ``result``: what lies in its folder; None where none was made."""
+    """Contours did not reach the server. ``result``: the result in its folder; None where none was made."""
 
     def __init__(self, message: str, result: Result | None = None) -> None:
         super().__init__(message)
@@ -42,11 +42,11 @@ class NotStored(OutputError):
 def store(
     server: Server, files: Sequence[str | Path], tell: Callable[[str], None] = lambda note: None
 ) -> tuple[str, ...]:
-    """Store DICOM files, all in one request; their SOPInstanceUIDs.
+    """Store DICOM files, all in one request; return their SOPInstanceUIDs.
 
-    An instance that the server has already counts as stored. ``tell``: told when the server is asked again.
-    Raises InputError (a file is no DICOM), ConfigError (credentials) or NotStored, which tells what was refused and
-    why.
+    An instance that the server already has counts as stored. ``tell``: called with a line before the request is
+    repeated. Raises InputError (a file is no DICOM), ConfigError (credentials) or NotStored, which names the files
+    that were refused and why.
     """
     instances = {str(one.SOPInstanceUID): (one, Path(path).name) for path in files for one in [_read(Path(path))]}
     if not instances:
@@ -75,13 +75,13 @@ def store(
     missing = {uid for uid in missing if refused.get(uid) != DUPLICATE}
     if missing:
         names = {uid: name for uid, (_, name) in instances.items()}
-        told = [_told(names.get(uid, "an instance"), refused.get(uid)) for uid in sorted(missing)]
-        raise NotStored(f"{server.url} did not take {'; '.join(told)}")
+        lines = [_refusal(names.get(uid, "an instance"), refused.get(uid)) for uid in sorted(missing)]
+        raise NotStored(f"{server.url} did not take {'; '.join(lines)}")
     return tuple(instances)
 
 
 def how_to_store(server: Server, files: Sequence[Path]) -> str:
-    """The command that stores the files."""
+    """Return the command that stores the files."""
     options = [("--ca-bundle", server.ca_bundle), ("--token-file", server.token_file)]
     given = [part for option, value in options if value for part in (option, value)]
     return shlex.join(["oarseg", "dicomweb", "store", *given, server.url, *map(str, files)])
@@ -109,19 +109,19 @@ def _parsed(content: bytes) -> Dataset:
 
 
 def _failures(answer: Dataset) -> dict[str, int | None]:
-    """Failure reasons by SOPInstanceUID; None where there is none. Of what the server could not even name: ""."""
+    """Return failure reasons by SOPInstanceUID ("" for an unnamed instance); None where no reason is given."""
     rows = [row for key in ("FailedSOPSequence", "OtherFailuresSequence") for row in _items(answer, key)]
     reasons = {str(row.get("ReferencedSOPInstanceUID", "")): row.get("FailureReason") for row in rows}
     return {uid: reason if isinstance(reason, int) else None for uid, reason in reasons.items()}
 
 
 def _items(answer: Dataset, keyword: str) -> list[Dataset]:
-    """The items of a sequence; none of what is no sequence."""
+    """Return the items of a sequence; none of what is no sequence."""
     found = answer.get(keyword)
     return [item for item in found if isinstance(item, Dataset)] if isinstance(found, Sequence) else []
 
 
-def _told(name: str, reason: int | None) -> str:
+def _refusal(name: str, reason: int | None) -> str:
     if not reason:
         return f"{name} (no reason given)"
     known = REASONS.get(reason) or REASON_CLASSES.get(reason >> 8) or "see PS3.18 of the DICOM standard"

@@ -147,7 +147,7 @@ def test_a_worker_that_dies_is_replaced(cohort, tmp_path, monkeypatch):
             (Path(out) / "report.json").write_text("{}")
             return {"status": "done", "seconds": 0.1}
 
-    monkeypatch.setattr(module, "Worker", Dying)
+    monkeypatch.setattr(module, "CohortWorker", Dying)
     outcome = run_cohort(find_cases(cohort), cohort, tmp_path / "out", Options(workers=1))
     assert (outcome.done, outcome.failed) == (3, 1)
     assert "ended 2 times" in outcome.rows["ct1"]["reason"]

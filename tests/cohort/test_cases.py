@@ -124,7 +124,7 @@ def test_a_datalist(tmp_path):
     path.write_text(json.dumps({"training": [{"image": "images/a.nii.gz"}, {"image": "ct/b"}], "name": "x",
                                 "validation": [{"image": "images/a.nii.gz"}]}))  # fmt: skip
     found = [(case.name, case.source) for case in find_cases(path)]
-    assert found == [("images_a", str(tmp_path / "images/a.nii.gz")), ("ct_b", str(tmp_path / "ct/b"))]
+    assert found == [("a", str(tmp_path / "images/a.nii.gz")), ("b", str(tmp_path / "ct/b"))]
 
 
 @pytest.mark.parametrize(

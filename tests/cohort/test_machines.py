@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 
 from oarseg import __version__
-from oarseg.cohort import Options, run, run_cohort
-from oarseg.cohort.cases import Case
+from oarseg.cohort import Case, Options, run, run_cohort
 from oarseg.cohort.journal import SETTINGS
-from oarseg.cohort.worker import Worker
+from oarseg.cohort.worker import CohortWorker
 from oarseg.errors import ConfigError
 from oarseg.inference.bundle import read_bundle
 
@@ -32,29 +31,29 @@ def settings(tmp_path: Path) -> dict:
 
 
 def test_a_machine_that_is_as_the_commands(settings):
-    assert Worker(settings).pipeline
+    assert CohortWorker(settings).pipeline
 
 
 @pytest.mark.parametrize("key, told", [("oarseg", "has oarseg"), ("weights", "has other weights")])
 def test_another_oarseg(settings, key, told):
     settings["batch"][key] = "other"
     with pytest.raises(ConfigError, match=told):
-        Worker(settings)
+        CohortWorker(settings)
 
 
 def test_folders_that_are_not_shared(settings, tmp_path):
     # What is not mounted is an empty folder.
     (tmp_path / "in" / "ct.nii").unlink()
     with pytest.raises(ConfigError, match=f"does not see {tmp_path / 'in'} as here"):
-        Worker(settings)
+        CohortWorker(settings)
     # Another batch under the same path.
     (tmp_path / "out" / SETTINGS).write_text('{"input": "elsewhere"}')
     with pytest.raises(ConfigError, match=f"{tmp_path / 'in'} nor {tmp_path / 'out'}"):
-        Worker(settings)
+        CohortWorker(settings)
     (tmp_path / "out" / SETTINGS).unlink()
     settings["batch"]["input"] = "https://pacs.example.org#query"
     with pytest.raises(ConfigError, match=f"see {tmp_path / 'out'} as here"):
-        Worker(settings)
+        CohortWorker(settings)
 
 
 def test_no_cluster_at_the_address_is_said_at_once(tmp_path):

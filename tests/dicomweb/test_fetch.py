@@ -104,7 +104,7 @@ def test_what_is_no_ct_is_told_as_of_the_series(web, tools):
 
 
 @pytest.mark.parametrize(
-    "status, told", [(401, "wants to know who asks (401 Unauthorized); set OARSEG_DICOMWEB_TOKEN"),
+    "status, told", [(401, "needs a login (401 Unauthorized); set OARSEG_DICOMWEB_TOKEN"),
                      (403, "does not allow this (403 Forbidden)"), (404, "is the URL the root"),
                      (500, "answered 500 Internal Server Error"), (799, "answered 799")],
 )  # fmt: skip
@@ -115,6 +115,20 @@ def test_refusals(web, status, told):
         series_of(Server(web.root), "1.2.3")
     if status in (401, 403, 500):
         assert isinstance(error.value, HttpError) and error.value.status == status
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_refused_credentials_are_not_taken_for_missing_ones(web, tmp_path, monkeypatch, status):
+    web.instead["find"] = [lambda handler: handler.reply(status)]
+    monkeypatch.setenv("OARSEG_DICOMWEB_USER", "me")
+    monkeypatch.setenv("OARSEG_DICOMWEB_PASSWORD", "wrong-4711")
+    said = refused(web, "1.2.3")
+    assert "OARSEG_DICOMWEB_USER and OARSEG_DICOMWEB_PASSWORD" in said and "check" in said
+    assert "set " not in said and "wrong-4711" not in said
+    (tmp_path / "token").write_text("secret-4711")
+    with pytest.raises(HttpError, match=f"check.* token file {tmp_path / 'token'}") as error:
+        series_of(Server(web.root, token_file=str(tmp_path / "token")), "1.2.3")
+    assert "secret" not in str(error.value)
 
 
 @pytest.mark.parametrize("kind", ["find", "fetch"])
@@ -180,7 +194,7 @@ def test_an_answer_that_ends_early_is_asked_for_again(web, tools):
         (lambda h: h.reply(200, b"[]", "application/json"), "cannot be read as DICOM"),
         (lambda h: h.reply_parts([b"<html></html>"]), "cannot be read as DICOM (InvalidDicomError)"),
         (lambda h: h.reply_parts([bytes(128) + b"DICM" + b"\xff" * 60]), "an instance without SOPInstanceUID"),
-        (lambda h: h.reply(206, b"--x--\r\n", "multipart/related; boundary=x"), "a part of what was asked for"),
+        (lambda h: h.reply(206, b"--x--\r\n", "multipart/related; boundary=x"), "only a part of the answer (206)"),
         (lambda h: h.reply(200, b"DICM", "application/dicom"), "one instance instead of a series"),
         (lambda h: h.reply(200, b"<a/>", "application/dicom+xml; charset=utf-8"), "answered in XML"),
     ],

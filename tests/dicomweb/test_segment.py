@@ -96,9 +96,9 @@ def test_stopped_while_it_stores_it_tells_where_the_results_are(web, demo, capsy
 def test_from_python(web, demo, pipeline):
     server = Server(web.root)
     with pytest.raises(ConfigError, match="give one, or do not store"):
-        segment_series(server, demo)
+        segment_series(server, demo, store_results=True)
     with pytest.raises(ConfigError, match="nothing that can be stored"):
-        segment_series(server, demo, "out", formats=["nifti"])
+        segment_series(server, demo, "out", formats=["nifti"], store_results=True)
     with pytest.raises(InputError, match="no series"):
         segment_series(server, "1.2.3", "out")
     Path("full").mkdir()
@@ -108,13 +108,13 @@ def test_from_python(web, demo, pipeline):
     web.instead["store"] = [refuses]
     steps: list[str] = []
     with pytest.raises(NotStored) as error:
-        segment_series(web.root, demo, "out", pipeline=pipeline, progress=steps.append)
+        segment_series(web.root, demo, "out", pipeline=pipeline, progress=steps.append, store_results=True)
     result = error.value.result
     assert result and result.folder == Path("out") and set(result.files) == USUAL
     assert steps[:3] == ["fetching the CT", "fetching the CT: 1 of 85 slices", "fetching the CT: 2 of 85 slices"]
     assert steps[-1] == "storing"
     web.instead.clear()
-    again = segment_series(server, demo, pipeline=pipeline, store_results=False)
+    again = segment_series(server, demo, pipeline=pipeline)
     assert again.volumes_cm3 == result.volumes_cm3 and again.folder is None and not web.of_class("RTSTRUCT")
 
 
