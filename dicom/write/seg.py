@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,10 +21,10 @@ from oarseg import __version__
 from oarseg.dicom.read.series import CtGrid
 from oarseg.dicom.write.rtstruct import DISCLAIMER, LONG, MANUFACTURER, copy_study, described
 from oarseg.dicom.write.save import save_whole
-from oarseg.errors import ConfigError, GeometryError, InputError, OutputError
+from oarseg.errors import GeometryError, InputError, OutputError
+from oarseg.requires import require
 from oarseg.sites.codes import SegmentCodes
 
-INSTALL = "pip install 'oarseg[seg]'"
 SERIES_NUMBER = 901
 # Content Label is a code string: capitals.
 LABEL = "OARSEG"
@@ -61,8 +60,7 @@ class Segmented:
 
 def check_available() -> None:
     """Raise ConfigError where highdicom is not installed; does not import it."""
-    if find_spec("highdicom") is None:
-        raise ConfigError(f"a DICOM SEG needs the package highdicom; install it: {INSTALL}")
+    require("a DICOM SEG", "highdicom")
 
 
 def write_seg(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 
 import numpy as np
 import pydicom
@@ -142,6 +143,6 @@ def test_a_full_disk_keeps_the_old_file(highdicom, volume, tmp_path, monkeypatch
 
 
 def test_says_how_to_get_highdicom(volume, tmp_path, monkeypatch):
-    monkeypatch.setattr("oarseg.dicom.write.seg.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "highdicom", None)
     with pytest.raises(ConfigError, match=r"oarseg\[seg\]"):
         write_seg(tmp_path / "seg.dcm", volume, painted(volume), segments("mandible"))
