@@ -25,7 +25,7 @@ class PartialLabelLoss(nn.Module):
         return self.cost(log_p, filled, ~unlabelled_channels(target))
 
     def cost(self, log_p: Tensor, target: Tensor, labelled: Tensor) -> Tensor:
-        """Scalar from log-probabilities and float target (B, C, D, H, W) and the labelled channels, (B, C) bool."""
+        """Return the loss of log-probabilities and float target, (B, C, D, H, W); ``labelled``: (B, C) bool."""
         raise NotImplementedError
 
 

@@ -15,12 +15,12 @@ UNLABELLED = 255
 
 
 def unlabelled_channels(target: Tensor) -> Tensor:
-    """(B, C) bool: which channels of a one-hot ``target`` (B, C, ...) have no label."""
+    """Return (B, C) bool: which channels of a one-hot ``target`` (B, C, ...) have no label."""
     return target.flatten(2)[:, :, 0] == UNLABELLED
 
 
 def marginal_log_probabilities(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """Log-probabilities in which channel 0 is "background or an unlabelled organ".
+    """Return log-probabilities in which channel 0 is "background or an unlabelled organ".
 
     Args: ``logits`` (B, C, ...), ``target`` (B, C, ...) as described above.
     Returns: log-probabilities (B, C, ...) in float32, those of unlabelled channels zero and without gradient; and the

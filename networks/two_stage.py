@@ -26,7 +26,7 @@ class TwoStageNet(nn.Module):
 
     @classmethod
     def for_site(cls, site: Site) -> TwoStageNet:
-        """Untrained networks with the widths and statistics of a site table."""
+        """Return untrained networks with the widths and statistics of a site table."""
         return cls(localizer_net(site), {o.key: UNet3d(2, o.base_width, mean=o.mean, std=o.std) for o in site.organs})
 
     @property
@@ -39,6 +39,6 @@ class TwoStageNet(nn.Module):
 
 
 def localizer_net(site: Site) -> UNet3d:
-    """The untrained stage-1 network of a site table: background and all its organs."""
+    """Return the untrained stage-1 network of a site table: background and all its organs."""
     row = site.localizer
     return UNet3d(len(site.organs) + 1, row.base_width, mean=row.mean, std=row.std)

@@ -13,7 +13,7 @@ Widths = Mapping[str, Sequence]
 
 
 def unet_widths(base_width: int = 24, poolings: int = 3) -> dict[str, list]:
-    """Channels of every convolution of an unpruned network.
+    """Return the channels of every convolution of an unpruned network.
 
     Returns ``encoder``: a pair for each level, top first; ``up``: of each transposed convolution, bottom first;
     ``decoder``: a pair for each up level, bottom first. A pruned network is the same dictionary with smaller numbers.

@@ -1,4 +1,4 @@
-"""Where PyTorch computes in half precision, and how it is asked to."""
+"""Half precision in PyTorch: on which devices, and the context that switches it on."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from oarseg.cpu import cpu_flags
 
 
 def autocast(device: torch.device | str) -> AbstractContextManager:
-    """bfloat16 autocast on CUDA and on CPUs with AVX-512 bf16 or AMX; plain float32 elsewhere."""
+    """Return a context: bfloat16 autocast on CUDA and on CPUs with AVX-512 bf16 or AMX; plain float32 elsewhere."""
     if has_bf16(device):
         return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
     return nullcontext()
 
 
 def has_bf16(device: torch.device | str) -> bool:
-    """Whether the device computes in bfloat16 faster than in float32."""
+    """Return whether the device computes in bfloat16 faster than in float32."""
     kind = torch.device(device).type
     return kind == "cuda" or (kind == "cpu" and torch.backends.mkldnn.is_available() and _cpu_has_bf16())
 

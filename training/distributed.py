@@ -13,7 +13,7 @@ GRACE_SECONDS = 0.5
 def leave_process_group() -> None:
     """End a distributed run: wait for the other processes, take the group down, let its threads finish.
 
-    A thread of Gloo or of autograd may still hold tensors of the last step. If it asks for the interpreter while that
+    A thread of Gloo or of autograd may still hold tensors of the last step. If it needs the interpreter while that
     is shutting down, the process aborts ("terminate called without an active exception", pytorch/pytorch#190489) and
     a training that went well is reported as failed; so the interpreter waits for it here.
     """

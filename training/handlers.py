@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 class ResumableCheckpoint:
-    """Saves the state of training as it goes, and goes on from the newest one in ``folder``.
+    """Save the state of training as it goes, and go on from the newest one in ``folder``.
 
     Args: ``objects``: what has a state (network, optimizer, scheduler); the trainer it is attached to is added, which a
     config cannot do itself, as a trainer may not refer to itself. ``map_location``: device to load to. ``interval``:
@@ -61,16 +61,16 @@ class ResumableCheckpoint:
         found = sorted(self.folder.glob(f"{self.prefix}_*.pt"), key=lambda p: p.stat().st_mtime)
         if not found:
             return
-        wanted = engine.state.max_epochs
+        max_epochs = engine.state.max_epochs
         totals = {key: value.total_iters for key, value in state.items() if isinstance(value, PolynomialLR)}
         try:
             CheckpointLoader(str(found[-1]), state, map_location=self.map_location)(engine)
         except ValueError as error:
-            raise ConfigError(f"{found[-1]} cannot be resumed for {wanted} epochs: {error}") from error
-        engine.state.max_epochs = wanted
+            raise ConfigError(f"{found[-1]} cannot be resumed for {max_epochs} epochs: {error}") from error
+        engine.state.max_epochs = max_epochs
         for key, total in totals.items():
             _stretch(state[key], total)
-        logger.info("resumed from %s at epoch %d of %d", found[-1].name, engine.state.epoch, wanted)
+        logger.info("resumed from %s at epoch %d of %d", found[-1].name, engine.state.epoch, max_epochs)
 
 
 def _stretch(schedule: PolynomialLR, total: int) -> None:
@@ -85,12 +85,12 @@ def _stretch(schedule: PolynomialLR, total: int) -> None:
 
 
 def progress_bar() -> ProgressBar:
-    """A bar over the steps of an epoch with the loss; silent where the output is not a terminal."""
+    """Return a bar over the steps of an epoch with the loss; silent where the output is not a terminal."""
     return ProgressBar(persist=False, disable=None, desc="training")
 
 
 def on_main_rank(handlers: Sequence) -> list:
-    """All handlers on the first process of a distributed run; on the others those that every process needs.
+    """Return all handlers on the first process of a distributed run; on the others those that every process needs.
 
     Validation takes part everywhere (each rank has its share); writing files and logs is for one.
     """
@@ -101,7 +101,7 @@ def on_main_rank(handlers: Sequence) -> list:
 
 
 def prepare_staged_batch(batch: Mapping, device: torch.device, non_blocking: bool = False, **kwargs: object) -> tuple:
-    """A batch of one sample drawn by :class:`oarseg.transforms.RandStaged`, for a :class:`oarseg.networks.TwoStageNet`.
+    """Prepare a sample of :class:`oarseg.transforms.RandStaged` for a :class:`oarseg.networks.TwoStageNet`.
 
     Returns image, target, and the arguments that make the network run the drawn part.
     """

@@ -34,7 +34,7 @@ class AugmentOnDevice:
 
 
 def host_share(transforms: Sequence[Callable], device: torch.device | str) -> int:
-    """How many of a training's random transforms the loader applies: all, or on CUDA those before ``RandAffined``.
+    """Return how many random transforms the loader applies: all, or on CUDA those before ``RandAffined``.
 
     What comes before it needs the file's geometry; it and what follows are quicker where the network computes.
     """
@@ -45,7 +45,7 @@ def host_share(transforms: Sequence[Callable], device: torch.device | str) -> in
 def quick_convolutions(device: torch.device | str) -> None:
     """On CUDA, let cuDNN try its algorithms and keep the quickest; runs then differ in the last bits.
 
-    MONAI's ``set_determinism`` asks for reproducible ones, which take several times as long.
+    MONAI's ``set_determinism`` sets reproducible ones, which take several times as long.
     """
     if torch.device(device).type == "cuda":
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = False, True

@@ -125,7 +125,7 @@ class LoadWeights:
 
 
 def mirrored(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of the network for the mirrored patient: every kernel (..., D, H, W) flipped along W.
+    """Return the state dict of the network for the mirrored patient: every kernel (..., D, H, W) flipped along W.
 
     With columns running left-right, a network and its mirrored one give mirrored outputs for mirrored inputs exactly.
     """
@@ -133,7 +133,7 @@ def mirrored(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def mean_state(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of several state dicts of one network, such as those at the end of several phases of training.
+    """Return the mean of several state dicts of one network, such as those after several phases of training.
 
     Weights that one start leads to lie close enough for it, and generalise better together (Wortsman et al., "Model
     soups", ICML 2022). Counts, such as BatchNorm's of batches, are the last one's. Raises WeightsError where there is

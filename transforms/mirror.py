@@ -16,7 +16,7 @@ from oarseg.sites.table import mirror_pairs
 
 
 def left_right_axis(affine: np.ndarray | torch.Tensor) -> int:
-    """Spatial axis (0, 1 or 2) that runs mostly between left and right, for a RAS affine (4, 4)."""
+    """Return the spatial axis (0, 1 or 2) that runs mostly between left and right, for a RAS affine (4, 4)."""
     codes = nib.aff2axcodes(np.asarray(affine, dtype=float))
     for axis, code in enumerate(codes):
         if code in ("L", "R"):

@@ -1,4 +1,4 @@
-"""By what networks divide the sizes of their images: told, found by trying, and used for padding."""
+"""By what networks divide the sizes of their images: declared, found by trying, and used for padding."""
 
 from __future__ import annotations
 
@@ -81,6 +81,23 @@ def test_any_volume_fits_a_network_of_four_strides(size: tuple[int, int, int]) -
     np.testing.assert_allclose(in_windows(image.numpy(), array, (24, 40, 40))[0, 0], image[0, 0], atol=1e-6)
     assert padded_pass(image.numpy(), array, 16).shape == (1, 2, *size)
     assert not any(side % 16 for sides in seen for side in sides)
+
+
+def test_logits_are_those_of_the_padded_image() -> None:
+    """Stage 1's window of 72 slices is no multiple of 16, which four poolings need."""
+    network, image = UNet3d(3, 2, poolings=4).eval(), torch.rand(1, 1, 24, 16, 40)
+    padded = torch.zeros(1, 1, 32, 16, 48)
+    padded[..., :24, :, :40] = image
+    with torch.no_grad():
+        with pytest.raises(ValueError, match="multiples of 16"):
+            network(image)
+        expected = network(padded)[..., :24, :, :40]
+        assert torch.equal(AutocastInferer(amp=False)(image, network), expected)
+        assert torch.equal(WindowInferer((32, 16, 48), amp=False)(image, network), expected)
+        array = padded_pass(image.numpy(), lambda part: network(torch.from_numpy(part)).numpy(), 16)
+        np.testing.assert_array_equal(array, expected.numpy())
+        whole = torch.rand(1, 1, 16, 16, 32)
+        assert torch.equal(AutocastInferer(amp=False)(whole, network), network(whole))
 
 
 def test_windows_are_multiples_too() -> None:

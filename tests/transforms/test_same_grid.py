@@ -29,7 +29,7 @@ def test_one_grid_passes_unchanged():
 
 
 @pytest.mark.parametrize(
-    "label, told",
+    "label, message",
     [
         (image((4, 5, 7)), "case_7.nii.gz: labels of 4 x 5 x 7 voxels, but the image has 4 x 5 x 6"),
         (image((6, 5, 4)), "6 x 5 x 4"),
@@ -37,7 +37,14 @@ def test_one_grid_passes_unchanged():
         (image(affine=TILTED @ np.diag([-1.0, 1, 1, 1])), "beside the image"),
     ],
 )
-def test_another_grid_is_refused(label, told):
-    with pytest.raises(GeometryError, match=told) as error:
+def test_another_grid_is_refused(label, message):
+    with pytest.raises(GeometryError, match=message) as error:
         CheckSameGridd()({"image": image(), "label": label})
     assert "/data" not in str(error.value)
+
+
+def test_keys_come_first_and_the_names_of_0_1_0_still_work():
+    data = {"ct": image(), "organs": image(), "dose": image(affine=moved(2.5))}
+    assert CheckSameGridd(["ct", "organs"])(data) == CheckSameGridd(image_key="ct", label_key="organs")(data) == data
+    with pytest.raises(GeometryError, match="2.50 mm beside"):
+        CheckSameGridd(["ct", "organs", "dose"])(data)

@@ -9,7 +9,7 @@ from monai.data import MetaTensor
 from monai.transforms import Orientationd
 
 from oarseg.errors import ConfigError, InputError
-from oarseg.geometry.body import body_slices
+from oarseg.geometry.box import body_slices
 from oarseg.sites import load_site
 from oarseg.transforms import EncodeDrawnd, EncodePartialLabelsd, LocalizerViewd, OrganViewd, RandStaged
 
@@ -206,3 +206,19 @@ def test_two_stage_training_draws_stage_one_and_labelled_organs(phantom) -> None
     assert {transform(given())["organ"] for _ in range(3)} == {""}
     with pytest.raises(ConfigError, match="at least one organ"):
         RandStaged([], [])
+
+
+def test_keys_come_first_and_the_names_of_0_1_0_still_work(phantom) -> None:
+    organ = SITE.organ("mandible")
+    old = OrganViewd(image_key="image", label_key="label", organ=organ)(case(phantom))
+    given = case(phantom)
+    given["dose"] = given["image"].clone()
+    new = OrganViewd(["image", "dose", "label"], "label", organ)(given)
+    assert torch.equal(old["image"], new["image"]) and torch.equal(old["label"], new["label"])
+    assert torch.equal(new["dose"], new["image"])
+    every = EncodePartialLabelsd("label", SITE.organs)
+    for encode in (EncodeDrawnd("label", every), EncodeDrawnd(key="label", all_organs=every)):
+        assert encode(old | {"organ": "mandible"})["label"].shape[0] == 2
+    for wrong in ({"keys": "label"}, {"keys": "image", "organ": None}):
+        with pytest.raises(ConfigError, match="OrganViewd needs"):
+            OrganViewd(**{"organ": organ} | wrong)
