@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from oarseg.bundles.spec import BundleSpec, bundle_specs
 from oarseg.checksum import FILE, IDENTITY, METADATA, MODEL, PARTS, read_metadata, sha256, sha256_of_parts
 from oarseg.files import write_bytes
+from oarseg.requires import require
 from oarseg.sites import Site
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def _entry_of_parts(site: Site, root: Path) -> dict[str, Any]:
 
 def assembled(site: Site, root: Path) -> dict[str, Tensor]:
     """Return the state dict of both stages, from the bundles below ``root``. Raises WeightsError where one has none."""
+    require("putting a two-stage bundle's weights together", "torch")
     from oarseg.training.weights import read_state
 
     states = {prefix: read_state(root / part.name / FILE) for prefix, part in part_specs(site).items()}

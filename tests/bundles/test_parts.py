@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,9 +17,10 @@ from oarseg.bundles.shipped import shipped as facts
 from oarseg.bundles.unpack import unpack
 from oarseg.bundles.weights import install
 from oarseg.checksum import FILE, METADATA, part_files, read_metadata, sha256, verified, weights_size
+from oarseg.cli import main
 from oarseg.errors import WeightsError
 from oarseg.inference import Pipeline
-from oarseg.inference.engines.ranges import read_table
+from oarseg.inference.engines.stored import read_table
 from oarseg.sites import load_site
 from oarseg.training import LoadWeights
 from oarseg.training.weights import read_state
@@ -121,6 +123,16 @@ def test_packed_it_stands_alone(root: Path, tmp_path: Path, specs: dict) -> None
 def test_the_published_metadata_are_what_a_sync_renders(published: Path, specs: dict) -> None:
     for name in (WHOLE, EYE):
         assert render(specs[name], published / name)[METADATA] == (published / name / METADATA).read_bytes()
+
+
+def test_without_pytorch_one_line_says_so(shipped: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    address = ["--out", str(tmp_path / "zoo"), "--base-url", "https://example.org"]
+    for command in (["pack", WHOLE, *address], ["weights", WHOLE, "--root", str(tmp_path)]):
+        assert main(["bundles", *command]) == 2
+        assert "needs PyTorch: pip install 'oarseg[monai]'" in capsys.readouterr().err
+    # An organ's bundle has its file already.
+    assert main(["bundles", "pack", EYE, *address]) == 0 and main(["bundles", "sync", "--check"]) == 0
 
 
 def test_a_file_for_monai_label(shipped: Path, tmp_path: Path, specs: dict) -> None:
