@@ -1,11 +1,11 @@
-"""The command line ``oarseg``: one module in this folder a command.
+"""The command line ``oarseg``: one module in this folder for each command.
 
-A command's module defines ``NAME``, ``HELP`` (one line), ``add_arguments(parser)`` and ``run(args) -> int`` (the
-exit code); ``EXAMPLES`` (shown by ``--help``) and ``ORDER`` (place in the list, 50 by default) are optional. It imports
-torch and MONAI inside ``run`` only, so that ``oarseg --help`` answers at once. Modules whose name begins with an
-underscore are no commands.
+A command's name and one-line help stand in ``_main.COMMANDS``. Its module defines ``add_arguments(parser)``,
+``run(args) -> int`` (the exit code) and, if there are any, ``EXAMPLES`` (shown by ``--help``). Only the module of the
+command that runs is imported.
 
-Exit codes: 0 done, 1 unexpected error, 2 an error that the message explains, 130 interrupted.
+Exit codes: 0 done, 1 unexpected error or a failed case of a batch, 2 an error that the message explains, 3 no organ was
+found, 130 interrupted.
 """
 
 from oarseg.cli._main import main

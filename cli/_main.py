@@ -1,23 +1,38 @@
-"""Finds the commands, parses the command line, and turns every way to fail into one line and an exit code."""
+"""Parses the command line, runs one command, and turns every way to fail into one line and an exit code."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import pkgutil
 import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from types import FrameType, ModuleType
+from types import FrameType
 
 from oarseg import __version__
+from oarseg.cli._exit import DONE, INTERRUPTED, REFUSED, UNEXPECTED
 from oarseg.errors import OarsegError
 from oarseg.text import printable
 
-DONE, UNEXPECTED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+# The commands in the order of the help; each is the module of this folder with its name.
+COMMANDS = {
+    "segment": "contour the organs at risk in one CT",
+    "batch": "contour many CTs: a folder tree, a datalist, or series of a DICOMweb server",
+    "serve": "run a DICOM node: CTs come in, contours go out",
+    "demo": "contour the CT that comes with oarseg (no patient: an average of many)",
+    "series": "list the CT series that can be contoured",
+    "organs": "list the organs that can be contoured",
+    "evaluate": "score contours against references, or compare two evaluations",
+    "dicomweb": "store contours that a DICOMweb server did not take when they were made",
+    "convert": "convert a public set, an nnU-Net folder or DICOM with structure sets to a data set",
+    "statistics": "measure mean and spread of a network's training intensities",
+    "bundles": "where the bundles are (where); render (sync), give weights (weights), pack or unpack them",
+    "compress": "pack a two-stage bundle's networks, calibrate them for 8 bits, or report on a compression chain",
+    "benchmark": "measure engines and models: seconds, memory, operations, size, agreement",
+}
 DESCRIPTION = (
     "Contours organs at risk in radiotherapy planning CT. For research use only; not a medical device: every contour "
     "must be reviewed by a qualified person."
@@ -26,6 +41,9 @@ EPILOG = """examples:
   oarseg demo                               contour the CT that comes with oarseg
   oarseg segment planning_ct -o contours    DICOM folder in; RTSTRUCT, NIfTI, report and preview out
   oarseg segment --help                     all options of one command
+
+exit codes: 0 done; 1 unexpected error, or a case of a batch failed; 2 an error that the message explains;
+  3 no organ was found; 130 interrupted
 """
 
 
@@ -37,8 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.environ.setdefault("NUMPY_MADVISE_HUGEPAGE", "0")
     try:
-        args = build_parser().parse_args(argv)
-    except SystemExit as stop:  # argparse's way to say that --help is done, or that an option is wrong
+        args = _parsed(sys.argv[1:] if argv is None else list(argv))
+    except SystemExit as stop:  # how argparse says that --help is done, or that an option is wrong
         return stop.code if isinstance(stop.code, int) else REFUSED
     try:
         with _ended_by_signals():
@@ -47,12 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         _say(f"interrupted; {printable(str(stop)) or 'nothing was written'}")
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output (head, less) has gone; Python would complain once more when it flushes.
+        # The reader of our output (head, less) has gone; Python would complain once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except OarsegError as error:
         _trace(args)
-        _say(f"error: {printable(str(error))}")
+        _say(f"error: {_lines(error)}")
         return REFUSED
     except Exception as error:  # noqa: BLE001 - the last resort
         _trace(args)
@@ -60,36 +78,51 @@ def main(argv: Sequence[str] | None = None) -> int:
         return UNEXPECTED
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser with one sub-parser a command."""
+def _parsed(words: list[str]) -> argparse.Namespace:
+    """Return the options in ``words``. Raises SystemExit after --help or a message on a wrong option."""
+    named = next((word for word in words if not word.startswith("-")), None)
+    parser = build_parser(named or "")
+    if not words:
+        parser.print_help()
+        raise SystemExit(DONE)
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        # By the command's own parser, whose usage helps; the top one's lists commands.
+        args.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return args
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """Return the parser with a sub-parser for each command, complete for ``command`` alone (by default for all).
+
+    Importing one command and not all saves a tenth of a second.
+    """
     parser = argparse.ArgumentParser(
         prog="oarseg", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--version", action="version", version=f"oarseg {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in find_commands():
-        examples = getattr(module, "EXAMPLES", "")
+    for name, title in COMMANDS.items():
         sub = commands.add_parser(
-            module.NAME,
-            help=module.HELP,
-            description=f"{module.HELP[0].upper()}{module.HELP[1:]}.",
-            epilog=f"examples:\n{examples}" if examples else None,
+            name,
+            help=title,
+            description=f"{title[0].upper()}{title[1:]}.",
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
-        module.add_arguments(sub)
-        if not any("-v" in action.option_strings for action in sub._actions):
-            sub.add_argument("-v", "--verbose", action="store_true", help="show where an error came from")
-        sub.set_defaults(run=module.run)
+        if command in (None, name):
+            _complete(sub, name)
     return parser
 
 
-def find_commands() -> list[ModuleType]:
-    """The modules of this folder that are commands, in the order of the help."""
-    import oarseg.cli
-
-    names = [m.name for m in pkgutil.iter_modules(oarseg.cli.__path__) if not m.name.startswith("_")]
-    modules = [import_module(f"oarseg.cli.{name}") for name in names]
-    return sorted(modules, key=lambda m: (getattr(m, "ORDER", 50), m.NAME))
+def _complete(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add the options and examples of a command to its parser."""
+    module = import_module(f"oarseg.cli.{name}")
+    if examples := getattr(module, "EXAMPLES", ""):
+        parser.epilog = f"examples:\n{examples}"
+    module.add_arguments(parser)
+    if not any("-v" in action.option_strings for action in parser._actions):
+        parser.add_argument("-v", "--verbose", action="store_true", help="show where an error came from")
+    parser.set_defaults(run=module.run, parser=parser)
 
 
 @contextmanager
@@ -117,6 +150,11 @@ def _trace(args: argparse.Namespace) -> None:
 
 def _say(text: str) -> None:
     print(f"oarseg: {text}", file=sys.stderr, flush=True)
+
+
+def _lines(error: OarsegError) -> str:
+    """Return the message, a list's lines as lines; all else that is not printable is escaped."""
+    return "\n".join(printable(line) for line in str(error).split("\n"))
 
 
 def _line(error: Exception) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from typing import TextIO
 
 
 class Progress:
-    """Told each step as it begins; a step ends when the next begins or the context is left.
+    """Called with each step as it begins; a step ends when the next begins or the context is left.
 
     Steps that share the words before a colon ("stage 2: mandible", "stage 2: left eye") share one number.
 
@@ -46,3 +47,20 @@ class Progress:
         if not self.quiet:
             self.stream.write(text)
             self.stream.flush()
+
+
+def throttled(progress: Callable[[str], None], every: float = 5.0) -> Callable[[str], None]:
+    """Return ``progress`` with counts within a step passed on only every so many seconds.
+
+    A count is what ends with " slices" ("fetching the CT: 12 of 85 slices"); all else is passed on at once.
+    """
+    group, passed = "", 0.0
+
+    def report(step: str) -> None:
+        nonlocal group, passed
+        begins, _, detail = step.partition(":")
+        if begins != group or not detail.endswith(" slices") or time.monotonic() > passed + every:
+            group, passed = begins, time.monotonic()
+            progress(step)
+
+    return report

@@ -109,9 +109,9 @@ def check(args: argparse.Namespace) -> None:
 
 def default_engines(device: str) -> list[str]:
     """PyTorch, and OpenVINO where it is installed and runs: on the CPU."""
-    from oarseg.inference.engines.openvino_core import installed
+    from oarseg.requires import installed
 
-    return ["torch", "openvino"] if installed() and device.partition(":")[0] == "cpu" else ["torch"]
+    return ["torch", "openvino"] if installed("openvino") and device.partition(":")[0] == "cpu" else ["torch"]
 
 
 def synthetic(folder: Path, shape: tuple[int, int, int], progress: Callable[[str], None]) -> Path:

@@ -6,9 +6,6 @@ import argparse
 import sys
 from pathlib import Path
 
-NAME = "bundles"
-HELP = "where the bundles are (where); render (sync), give weights (weights), pack or unpack them"
-ORDER = 40
 EXAMPLES = """  oarseg bundles where hn_ct_localizer
   oarseg bundles sync                 write what differs
   oarseg bundles sync --check         exit 1 if a bundle differs from the table and the templates
@@ -104,6 +101,9 @@ def _sync(site, root: Path, check: bool) -> int:
 
 
 def _weights(site, root: Path, args: argparse.Namespace) -> int:
+    from oarseg.requires import require
+
+    require("oarseg bundles weights", "torch")
     from oarseg.bundles.render import sync
     from oarseg.bundles.spec import bundle_specs
     from oarseg.bundles.weights import install

@@ -15,9 +15,6 @@ if TYPE_CHECKING:
     from oarseg.datasets.convert import Conversion, Plan
     from oarseg.sites import Site
 
-NAME = "convert"
-HELP = "convert a public set, an nnU-Net folder or DICOM with structure sets to a data set"
-ORDER = 45
 FAILED, INTERRUPTED = 1, 130
 SETS = ("pddca", "deepmind", "han-seg", "segrap", "structseg", "openkbp", "nnunet", "dicom")
 EXAMPLES = """  oarseg convert pddca downloads/pddca data/pddca

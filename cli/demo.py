@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 from pathlib import Path
 
 from oarseg.cli.segment import add_running, contour
 from oarseg.errors import InputError
+from oarseg.identity import short_hash
 
-NAME = "demo"
-HELP = "contour the CT that comes with oarseg (no patient: an average of many)"
-ORDER = 20
 EXAMPLES = """  oarseg demo
   oarseg demo -o trial --device cpu
 """
@@ -52,9 +49,9 @@ def is_earlier_demo(out: Path, folder: Path) -> bool:
     from oarseg.dicom.read.header import Header, read_header
 
     try:
-        told = json.loads((out / "report.json").read_text(encoding="utf-8"))["input"]["series_sha256_16"]
+        earlier = json.loads((out / "report.json").read_text(encoding="utf-8"))["input"]["series_sha256_16"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
     first = read_header(min(folder.glob("*.dcm")))
     uid = first.text("SeriesInstanceUID") if isinstance(first, Header) else ""
-    return told == hashlib.sha256(uid.encode()).hexdigest()[:16]
+    return earlier == short_hash(uid)

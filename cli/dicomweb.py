@@ -7,10 +7,7 @@ from pathlib import Path
 
 from oarseg.cli._server import CREDENTIALS, add_trust, make_server
 
-NAME = "dicomweb"
-HELP = "store contours that a DICOMweb server did not take when they were made"
-ORDER = 12
-# File names that are told, and not counted.
+# Up to so many file names are printed; more are counted.
 SHOWN = 4
 EXAMPLES = f"""  oarseg dicomweb store https://pacs.example.org/dicom-web contours/rtstruct.dcm
       what the server has already it does not get twice

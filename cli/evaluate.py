@@ -10,9 +10,6 @@ from oarseg.cli.segment import comma_list
 from oarseg.errors import ConfigError
 from oarseg.text import printable
 
-NAME = "evaluate"
-HELP = "score contours against references, or compare two evaluations"
-ORDER = 20
 EXAMPLES = """  oarseg evaluate contours experts -o scores
       contours/: <case>.nii.gz, <case>_seg.nii.gz (as the bundles write), <case>/segmentation.nii.gz or
       <case>/rtstruct.dcm (as oarseg segment writes); experts/: the same. Cases are matched by name.

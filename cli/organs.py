@@ -13,9 +13,6 @@ from oarseg.errors import ConfigError
 from oarseg.sites import Organ, Site, load_site
 from oarseg.sites.codes import segment_codes
 
-NAME = "organs"
-HELP = "list the organs that can be contoured"
-ORDER = 30
 EXAMPLES = """  oarseg organs
   oarseg organs --json
   oarseg organs --site thorax
@@ -41,8 +38,11 @@ def run(args: argparse.Namespace) -> int:
         color = "#{:02x}{:02x}{:02x}".format(*organ.color)
         print(f"{organ.value:>5}  {organ.key:<20}{organ.name:<16}{color:<10}{low:g} to {high:g} cm3")
     if not _has_weights(site):
-        told = "no weights are installed for this site, so nothing is contoured before you train it"
-        print(f"oarseg: note: {told}; see docs/new-site.md", file=sys.stderr)
+        print(
+            f"oarseg: note: site {site.site} has no weights yet: train its networks first (docs/new-site.md); "
+            "head_neck has weights",
+            file=sys.stderr,
+        )
     return 0
 
 

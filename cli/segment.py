@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oarseg.cli._progress import Progress
+from oarseg.cli._exit import DONE, NOTHING_FOUND
+from oarseg.cli._progress import Progress, throttled
 from oarseg.cli._server import CREDENTIALS, add_trust, make_server
 from oarseg.errors import ConfigError
 from oarseg.sites import load_site
@@ -17,11 +16,6 @@ from oarseg.sites import load_site
 if TYPE_CHECKING:
     from oarseg.inference.job import Result
 
-NAME = "segment"
-HELP = "contour the organs at risk in one CT"
-ORDER = 10
-# Between two lines of progress within a step.
-PACE_SECONDS = 5.0
 EXAMPLES = f"""  oarseg segment planning_ct -o contours
       DICOM folder in; contours/ gets rtstruct.dcm, segmentation.nii.gz, report.html, report.json and preview.png
   oarseg segment planning_ct -o contours --series 4 --organs brainstem,parotid_left,parotid_right
@@ -33,47 +27,48 @@ EXAMPLES = f"""  oarseg segment planning_ct -o contours
   oarseg segment ct.nii.gz -o contours --engine torch:fp32
       by PyTorch in full precision: the reference, several times slower
   oarseg segment --dicomweb https://pacs.example.org/dicom-web --series 1.2.840.113619.2.55.3 -o contours
-      fetch the series, contour it, and store the RTSTRUCT in its study (pip install 'oarseg[dicomweb]')
-  oarseg segment --dicomweb https://pacs.example.org/dicom-web --series 1.2.840.113619.2.55.3 --no-store
-      store nothing; without -o, into a folder named by the first 16 hex digits of the SHA-256 of the series's UID
+      fetch the series and contour it (pip install 'oarseg[dicomweb]'); the server stays as it is
+  oarseg segment --dicomweb https://pacs.example.org/dicom-web --series 1.2.840.113619.2.55.3 --store
+      also store the RTSTRUCT in the study; without -o the results lie in a folder named by a hash of the series UID
 
 {CREDENTIALS}
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``oarseg segment``."""
-    keys = ", ".join(load_site().values)
+    """Add the options of ``oarseg segment``."""
+    names = ", ".join(organ.name for organ in load_site().organs)
     parser.add_argument(
         "input", metavar="INPUT", nargs="?", type=given_path, help="folder with a DICOM CT, NIfTI or NRRD file"
     )
     parser.add_argument(
         "-o", "--out", metavar="OUT", type=given_path,
-        help="folder for the results; with --dicomweb by default named by a hash of the series's UID",
+        help="folder for the results; with --dicomweb by default named by a hash of the series UID",
     )  # fmt: skip
-    parser.add_argument("--organs", type=comma_list, metavar="A,B", help=f"only these; known: {keys}")
+    parser.add_argument(
+        "--organs", type=comma_list, metavar="A,B", help=f"only these, by TG-263 name or key: {names}"
+    )
     parser.add_argument(
         "--series", metavar="X",
-        help="which CT series: UID, start or end of a UID, or series number; with --dicomweb the whole UID",
+        help="which CT series: UID, start or end of a UID, or series number (see oarseg series); with --dicomweb the "
+        "whole UID",
     )  # fmt: skip
     parser.add_argument(
-        "--format",
-        type=comma_list,
-        metavar="A,B",
-        help="nifti, rtstruct, seg (DICOM SEG) or all (default: nifti, and rtstruct if possible)",
-    )
+        "--format", type=comma_list, metavar="A,B",
+        help="nifti, rtstruct, seg (DICOM SEG) or all (default: nifti, and rtstruct if the CT is DICOM)",
+    )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results in OUT; other files stay")
-    parser.add_argument(
-        "--dicomweb", metavar="URL", help="fetch the series from this DICOMweb server, and store what is drawn there"
-    )
-    parser.add_argument("--study", metavar="UID", help="the study of the series; by default the server is asked")
-    parser.add_argument("--no-store", action="store_true", help="fetch only, store nothing on the server")
+    parser.add_argument("--dicomweb", metavar="URL", help="fetch the series from this DICOMweb server")
+    parser.add_argument("--study", metavar="UID", help="the study of the series (default: the server is asked)")
+    parser.add_argument("--store", action="store_true", help="store the RTSTRUCT (and DICOM SEG) on the server")
+    # 0.1.0 stored by default; its option to store nothing is accepted and changes nothing.
+    parser.add_argument("--no-store", action="store_true", help=argparse.SUPPRESS)
     add_trust(parser)
     add_running(parser)
 
 
 def add_running(parser: argparse.ArgumentParser) -> None:
-    """Options that say how to run, shared with ``oarseg demo``."""
+    """Add the options that ``oarseg demo`` has too."""
     parser.add_argument("--device", default="auto", metavar="D", help="auto (default), cpu, cuda or cuda:N")
     parser.add_argument(
         "--engine", default="auto", metavar="E",
@@ -85,12 +80,12 @@ def add_running(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Segment, and tell what was found. Raises OarsegError."""
+    """Segment one CT and print the organs; returns the exit code. Raises OarsegError."""
     check_source(args)
     formats = parse_formats(args.format)
     if args.organs and not args.bundle:
-        for key in args.organs:
-            load_site().organ(key)
+        for name in args.organs:
+            load_site().organ(name)
     if args.dicomweb is not None:
         return _from_server(args, formats)
     return contour(
@@ -99,18 +94,17 @@ def run(args: argparse.Namespace) -> int:
 
 
 def contour(args: argparse.Namespace, source: Path, out: Path, **options: object) -> int:
-    """Run the job with progress, then print warnings to stderr and the organs to stdout."""
+    """Contour with progress, then print warnings to stderr and the organs to stdout; returns the exit code."""
     from oarseg.inference.job import STEPS, segment
 
     running = _begin(args)
     with Progress(STEPS, args.quiet) as progress:
-        done = segment(source, out, progress=progress, **running, **options)
-    _tell(args, done)
-    return 0
+        result = segment(source, out, progress=progress, **running, **options)
+    return _report(args, result)
 
 
 def _from_server(args: argparse.Namespace, formats: list[str] | None) -> int:
-    """The same with a series of a DICOMweb server."""
+    """Contour a series of a DICOMweb server; returns the exit code."""
     from oarseg.dicomweb import NotStored, segment_series, series_name
     from oarseg.dicomweb.job import dicom_files
     from oarseg.inference.job import STEPS
@@ -119,70 +113,61 @@ def _from_server(args: argparse.Namespace, formats: list[str] | None) -> int:
     running = _begin(args)
     out = args.out or Path(series_name(args.series.strip()))
     try:
-        with Progress(STEPS + 2 - args.no_store, args.quiet) as progress:
-            done = segment_series(
-                server, args.series, out, study=args.study, store_results=not args.no_store, organs=args.organs,
-                formats=formats, overwrite=args.overwrite, progress=_paced(progress), **running,
+        with Progress(STEPS + 1 + args.store, args.quiet) as progress:
+            result = segment_series(
+                server, args.series, out, study=args.study, store_results=args.store, organs=args.organs,
+                formats=formats, overwrite=args.overwrite, progress=throttled(progress), **running,
             )  # fmt: skip
     except NotStored as error:
         if error.result:
-            _tell(args, error.result)
+            _report(args, error.result)
         raise
-    _tell(args, done)
-    stored = [path.name for path in dicom_files(done)]
-    if not args.no_store and not stored:
+    code = _report(args, result)
+    stored = [path.name for path in dicom_files(result)]
+    if args.store and not stored:
         print("oarseg: warning: nothing was stored on the server, as no DICOM result was written", file=sys.stderr)
-    elif not args.no_store and not args.quiet:
+    elif args.store and not args.quiet:
         print(f"stored on {server.url}: {', '.join(stored)}")
-    return 0
+    return code
 
 
 def _begin(args: argparse.Namespace) -> dict[str, object]:
-    """Options of the job that say how to run."""
+    """Check engine and device before long work; returns the options of ``segment`` for them."""
     if not args.quiet:
         print("oarseg: research use only, not a medical device", file=sys.stderr, flush=True)
-    from oarseg.inference.engines import check_engine
+    from oarseg.inference.engines import check_device, check_engine
 
     check_engine(args.engine)
+    check_device(args.device)
     return {"device": args.device, "engine": args.engine, "bundle": args.bundle}
 
 
-def _paced(progress: Progress) -> Callable[[str], None]:
-    """``progress``, told of a step when it begins, and of what comes after a colon in it now and then."""
-    told = {"group": "", "at": 0.0}
-
-    def tell(step: str) -> None:
-        group, _, detail = step.partition(":")
-        if group != told["group"] or not detail.endswith(" slices") or time.monotonic() > told["at"] + PACE_SECONDS:
-            told.update(group=group, at=time.monotonic())
-            progress(step)
-
-    return tell
-
-
-def _tell(args: argparse.Namespace, done: Result) -> None:
+def _report(args: argparse.Namespace, result: Result) -> int:
+    """Print warnings, volumes, engine and files; returns the exit code."""
     from oarseg.inference.engines import advice
     from oarseg.inference.report.content import summary_lines
 
-    for warning in done.report["warnings"]:
+    for warning in result.report["warnings"]:
         print(f"oarseg: warning: {warning}", file=sys.stderr)
     if not args.quiet:
-        if hint := advice(args.engine, done.report["device"]):
+        if hint := advice(args.engine, result.report["device"]):
             print(f"oarseg: note: {hint}", file=sys.stderr)
-        print("\n".join(summary_lines(done.report)))
-        print(f"written to {done.folder}: {', '.join(done.files)}")
+        print("\n".join(summary_lines(result.report)))
+        print(f"computed by {result.engine}")
+        print(f"written to {result.folder}: {', '.join(result.files)}")
+    return DONE if result.segmentation.measures else NOTHING_FOUND
 
 
 def check_source(args: argparse.Namespace) -> None:
-    """Raises ConfigError where it is not clear where the CT is, or an option is of no use there."""
+    """Raise ConfigError unless exactly one CT is named, and every option serves it."""
     if args.dicomweb is None:
         if args.input is None:
             raise ConfigError("no CT given; give INPUT, or --dicomweb URL with --series UID")
         if args.out is None:
             raise ConfigError("no folder for the results given; give -o OUT")
-        useless = [name for name in ("study", "no_store", "ca_bundle", "token_file") if getattr(args, name)]
+        useless = [name for name in ("study", "store", "ca_bundle", "token_file") if getattr(args, name)]
         if useless:
-            raise ConfigError(f"--{useless[0].replace('_', '-')} is of use with --dicomweb only")
+            raise ConfigError(f"--{useless[0].replace('_', '-')} needs --dicomweb URL")
         return
     if args.input is not None:
         raise ConfigError("both INPUT and --dicomweb are given; give one")
@@ -191,7 +176,7 @@ def check_source(args: argparse.Namespace) -> None:
 
 
 def parse_formats(names: list[str] | None) -> list[str] | None:
-    """Without ``--format``, the usual ones (None). Raises ConfigError for an unknown one."""
+    """Return ``names``; None stands for the usual formats. Raises ConfigError for an unknown one."""
     from oarseg.inference.job import ALL, FORMATS
 
     known = (*FORMATS, ALL)
@@ -202,14 +187,14 @@ def parse_formats(names: list[str] | None) -> list[str] | None:
 
 
 def given_path(text: str) -> Path:
-    """A path; an empty one, as an unset variable leaves it, is not the current folder. Raises ArgumentTypeError."""
+    """Return a path. Raises ArgumentTypeError for an empty one, which an unset variable leaves."""
     if not text.strip():
         raise argparse.ArgumentTypeError("the path is empty")
     return Path(text)
 
 
 def comma_list(text: str) -> list[str]:
-    """``a, b`` -> ["a", "b"], each once. Raises ArgumentTypeError where there is none."""
+    """Return the names in ``a, b``, in lower case, each once. Raises ArgumentTypeError where there is none."""
     names = list(dict.fromkeys(part.strip().lower() for part in text.split(",") if part.strip()))
     if not names:
         raise argparse.ArgumentTypeError("expected names separated by commas")

@@ -1,4 +1,4 @@
-"""``oarseg serve``: a DICOM node that contours what it is sent."""
+"""``oarseg serve``: a DICOM node that contours the CTs that are sent to it."""
 
 from __future__ import annotations
 
@@ -8,24 +8,21 @@ import sys
 import threading
 from pathlib import Path
 
-NAME = "serve"
-HELP = "run a DICOM node: CTs come in, contours go out"
-ORDER = 16
 EXAMPLES = """  oarseg serve --example > node.toml
       settings with every key and its default, to be edited
   oarseg serve --check node.toml
       say what is wrong with the settings, or what the node would do
   oarseg serve node.toml
-      run until it is asked to end (SIGTERM, Ctrl-C); logs are lines of JSON on stderr
+      run until SIGTERM or Ctrl-C; logs are lines of JSON on stderr
   oarseg serve --retry 4f1c09e2a7b35d60 node.toml
       try a dead letter again (series as in the logs); the node must not be running
 
-needs pynetdicom: pip install 'oarseg[node]'. Set-up, guarantees and monitoring: docs/node.md.
+Needs pynetdicom and prometheus_client: pip install 'oarseg[node]'. Set-up, guarantees and monitoring: docs/node.md.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of ``oarseg serve``."""
+    """Add the options of ``oarseg serve``."""
     parser.add_argument("config", metavar="CONFIG", type=Path, nargs="?", help="settings (TOML)")
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--check", action="store_true", help="check the settings, run nothing")
@@ -38,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the node until a signal. Raises OarsegError."""
     from oarseg.errors import ConfigError
     from oarseg.node.config import EXAMPLE, read_config
+    from oarseg.requires import require
 
     if args.example:
         print(EXAMPLE.read_text(encoding="utf-8"), end="")
@@ -45,11 +43,7 @@ def run(args: argparse.Namespace) -> int:
     if not args.config:
         raise ConfigError("no settings given; oarseg serve --example prints some to begin with")
     config = read_config(args.config)
-    try:
-        import prometheus_client  # noqa: F401
-        import pynetdicom  # noqa: F401
-    except ImportError as error:
-        raise ConfigError(f"oarseg serve needs the package {error.name}: pip install 'oarseg[node]'") from error
+    require("oarseg serve", "pynetdicom", "prometheus_client")
     if args.check:
         return _check(config)
     if args.retry:

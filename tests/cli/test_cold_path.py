@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from oarseg.bundles import FOLDER as BUNDLES
-from oarseg.inference.engines.openvino_core import installed
 from oarseg.networks import TwoStageNet
+from oarseg.requires import installed
 from oarseg.sites import load_site
 from oarseg.training.weights import FILE, half, save_weights
 
@@ -43,14 +43,13 @@ def oarseg(*args: object, cache: Path) -> tuple[int, list[str]]:
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The two-stage bundle with narrow networks that take everything for mandible, compressed ones among them."""
-    if not installed():
+    if not installed("openvino"):
         pytest.skip("openvino is not installed")
     from oarseg.checksum import sha256 as file_sha256
     from oarseg.compression.packing import write_packed
     from oarseg.inference.engines.graph import names
-    from oarseg.inference.engines.ranges import FILE as RANGES
-    from oarseg.inference.engines.ranges import SUFFIX, Row, write_table
-    from oarseg.inference.engines.stored import FOLDER
+    from oarseg.inference.engines.stored import FILE as RANGES
+    from oarseg.inference.engines.stored import FOLDER, SUFFIX, Row, write_table
 
     root = tmp_path_factory.mktemp("bundle") / "hn_ct_two_stage"
     shutil.copytree(BUNDLES / "hn_ct_two_stage" / "configs", root / "configs")

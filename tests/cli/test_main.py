@@ -8,12 +8,14 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import oarseg.cli
 from oarseg.cli import main
-from oarseg.cli._main import find_commands
-from oarseg.cli._progress import Progress
+from oarseg.cli._main import COMMANDS
+from oarseg.cli._progress import Progress, throttled
 from oarseg.errors import InputError
 
 
@@ -37,20 +39,21 @@ def test_help_loads_neither_torch_nor_monai():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for module in find_commands():
-        assert module.NAME in done.stdout
+    for name in COMMANDS:
+        assert name in done.stdout
 
 
 def test_every_command_has_help(capsys):
-    for module in find_commands():
-        assert main([module.NAME, "--help"]) == 0
-        assert f"oarseg {module.NAME}" in capsys.readouterr().out
-    assert {"segment", "demo", "organs"} <= {m.NAME for m in find_commands()}
+    for name in COMMANDS:
+        assert main([name, "--help"]) == 0
+        assert f"oarseg {name}" in capsys.readouterr().out
+    files = Path(oarseg.cli.__file__).parent.glob("[a-z]*.py")
+    assert {path.stem for path in files} == set(COMMANDS), "a module for each command"
 
 
 def test_version_and_wrong_options(capsys):
     assert main(["--version"]) == 0
-    assert main(["nonsense"]) == 2 and main([]) == 2 and main(["segment"]) == 2
+    assert main(["nonsense"]) == 2 and main(["segment"]) == 2
     assert "Traceback" not in capsys.readouterr().err
 
 
@@ -115,3 +118,46 @@ def test_progress_can_be_silent_and_stops_at_an_error():
         tell("reading")
         raise InputError("bad")
     assert stream.getvalue() == "[1/3] reading ... \n"
+
+
+@pytest.mark.parametrize("command", ["segment", "organs"])
+def test_one_command_alone_is_imported(command: str) -> None:
+    code = (
+        f"import sys; from oarseg.cli import main; main(['{command}', '--help']); "
+        "print('\\n'.join(m for m in sys.modules if m.startswith('oarseg.cli.')))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    names = {line.removeprefix("oarseg.cli.") for line in shown.splitlines() if line.startswith("oarseg.cli.")}
+    assert {name for name in names if not name.startswith("_")} == {command}
+
+
+def test_bare_command_is_the_help(capsys):
+    assert main([]) == 0
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in COMMANDS) and "3 no organ was found" in shown
+
+
+def test_a_wrong_option_shows_the_usage_of_its_command(capsys):
+    assert main(["segment", "in", "-i", "x"]) == 2
+    said = capsys.readouterr().err
+    assert "usage: oarseg segment" in said and "-i" in said
+
+
+def test_a_list_in_an_error_ends_its_lines(monkeypatch, capsys):
+    """No line end is shown as two characters; a file name's line break is not a line end of ours to trust."""
+    error = InputError("two series:\n  1. a\n  2. b\x1b[31m")
+    assert run_with(monkeypatch, raising(error)) == 2
+    assert capsys.readouterr().err == "oarseg: error: two series:\n  1. a\n  2. b\\x1b[31m\n"
+
+
+def test_counts_within_a_step_are_throttled():
+    seen: list[str] = []
+    report = throttled(seen.append, every=60)
+    for step in ("fetching", "fetching: 1 of 9 slices", "fetching: 2 of 9 slices", "fetching: asked again", "storing"):
+        report(step)
+    assert seen == ["fetching", "fetching: asked again", "storing"]
+
+
+def test_statistics_of_no_bundle(tmp_path: Path, capsys):
+    assert main(["statistics", "liver_ct_segmentation", "--dataset-dir", str(tmp_path)]) == 2
+    assert "no bundle liver_ct_segmentation" in capsys.readouterr().err

@@ -113,7 +113,7 @@ def test_only_the_organs_asked_for(ct_folder, tmp_path, fake):
 
 
 def test_nothing_found_is_a_result(ct_folder, tmp_path, fake):
-    assert segment(ct_folder, "-o", tmp_path / "out", "-q", "--organs", "brainstem") == 0
+    assert segment(ct_folder, "-o", tmp_path / "out", "-q", "--organs", "brainstem") == 3
     assert names(tmp_path / "out") == ALL - {"rtstruct.dcm"}
     assert "no organ was found" in " ".join(json.loads((tmp_path / "out/report.json").read_text())["warnings"])
 

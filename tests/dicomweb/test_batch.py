@@ -122,7 +122,8 @@ def test_an_interrupt_leaves_no_images(web, archive, tmp_path):
         handler.send_header("Content-Type", 'multipart/related; type="application/dicom"; boundary=x')
         handler.end_headers()
         handler.wfile.write(b"--x\r\n\r\n" + bytes(5000))
-        time.sleep(20)
+        # Longer than it takes to interrupt the command, which does not wait for the end.
+        time.sleep(8)
 
     web.instead["fetch"] = [slow]
     command = [sys.executable, "-m", "oarseg.cli", *batch(web, out, "-q")]
@@ -132,7 +133,7 @@ def test_an_interrupt_leaves_no_images(web, archive, tmp_path):
         assert running.poll() is None and time.monotonic() < until
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
-    assert "the same command goes on" in running.communicate(timeout=60)[1] and running.returncode == 130
+    assert "the same command continues" in running.communicate(timeout=60)[1] and running.returncode == 130
     assert not list(out.glob(".oarseg-*"))
 
 
@@ -141,12 +142,15 @@ def test_an_interrupt_leaves_no_images(web, archive, tmp_path):
     [
         ([], "give either INPUT"),
         (["in", "--dicomweb", "URL"], "give either INPUT"),
-        (["in", "--store"], "--store is of use with --dicomweb only"),
+        (["in", "--store"], "--store needs --dicomweb URL"),
         (["--dicomweb", "URL", "--query", "StudyDate"], "expected KEY=VALUE"),
         (["--dicomweb", "URL", "--query", "PatientID=1", "--query", "PatientID=2"], "names PatientID twice"),
         (["--dicomweb", "URL", "--query", "Study=1"], "no DICOM keyword"),
-        (["--dicomweb", "URL", "--limit", "0"], "expected 1 or more"),
-        (["--dicomweb", "URL", "--store", "--format", "nifti"], "nothing that can be stored"),
+        (["--dicomweb", "URL"], "or --query all for every CT"),
+        (["--dicomweb", "URL", "--limit", "3"], "or --query all for every CT"),
+        (["--dicomweb", "URL", "--query", "all", "--query", "PatientID=1"], "'all'"),
+        (["--dicomweb", "URL", "--query", "all", "--limit", "0"], "expected 1 or more"),
+        (["--dicomweb", "URL", "--query", "all", "--store", "--format", "nifti"], "nothing that can be stored"),
         (["--dicomweb", "URL", "--query", "PatientID=none"], "that fits the query"),
     ],
 )

@@ -44,7 +44,7 @@ def refuses(handler) -> None:
 
 
 def test_contours_come_into_the_study(web, demo, demo_slices, tmp_path, capsys):
-    assert run(web, "--series", demo, "-o", "out") == 0
+    assert run(web, "--series", demo, "-o", "out", "--store") == 0
     said = capsys.readouterr()
     assert "[1/7] fetching the CT ... " in said.err and "[7/7] storing ... " in said.err
     assert "not a medical device" in said.err and "Bone_Mandible" in said.out
@@ -60,17 +60,17 @@ def test_contours_come_into_the_study(web, demo, demo_slices, tmp_path, capsys):
 
 
 def test_without_a_folder_the_results_lie_under_a_hash(web, demo):
-    assert run(web, "--series", demo, "--no-store", "-q") == 0
+    assert run(web, "--series", demo, "-q") == 0
     assert {path.name for path in Path(series_name(demo)).iterdir()} == USUAL
     assert not web.of_class("RTSTRUCT") and "store" not in [one[0] for one in web.asked]
     # Before anything is fetched.
     web.asked.clear()
-    assert run(web, "--series", demo, "--no-store", "-q") == 2 and not web.asked
+    assert run(web, "--series", demo, "-q") == 2 and not web.asked
 
 
 def test_what_was_not_stored_can_be_stored(web, demo, capsys):
     web.instead["store"] = [refuses]
-    assert run(web, "--series", demo, "-o", "a folder") == 2
+    assert run(web, "--series", demo, "-o", "a folder", "--store") == 2
     said = capsys.readouterr()
     assert "Bone_Mandible" in said.out and "stored on" not in said.out
     assert {path.name for path in Path("a folder").iterdir()} == USUAL
@@ -87,7 +87,7 @@ def test_stopped_while_it_stores_it_tells_where_the_results_are(web, demo, capsy
         raise KeyboardInterrupt
 
     monkeypatch.setattr("oarseg.dicomweb.job.store", stop)
-    assert run(web, "--series", demo, "-o", "a folder") == 130
+    assert run(web, "--series", demo, "-o", "a folder", "--store") == 130
     said = capsys.readouterr().err
     assert "interrupted; contoured, but perhaps not stored" in said and "oarseg dicomweb store" in said
     assert "nothing was written" not in said and Path("a folder/rtstruct.dcm").is_file()
@@ -123,14 +123,14 @@ def test_from_python(web, demo, pipeline):
     [
         ([], "no CT given"),
         (["ct"], "no folder for the results"),
-        (["ct", "-o", "out", "--no-store"], "--no-store is of use with --dicomweb only"),
-        (["ct", "-o", "out", "--token-file", "x"], "--token-file is of use with --dicomweb only"),
+        (["ct", "-o", "out", "--store"], "--store needs --dicomweb URL"),
+        (["ct", "-o", "out", "--token-file", "x"], "--token-file needs --dicomweb URL"),
         (["ct", "--dicomweb", "URL", "--series", "1.2"], "both INPUT and --dicomweb"),
         (["--dicomweb", "URL"], "needs --series UID"),
         (["--dicomweb", "URL", "--series", "4"], "no series 4"),
         (["--dicomweb", "URL", "--series", "../4"], "is no UID"),
         (["--dicomweb", "URL", "--series", "1.2", "--study", "x"], "study 'x' is no UID"),
-        (["--dicomweb", "URL", "--series", "1.2", "--format", "nifti"], "nothing that can be stored"),
+        (["--dicomweb", "URL", "--series", "1.2", "--store", "--format", "nifti"], "nothing that can be stored"),
         (["--dicomweb", "URL", "--series", "1.2", "--ca-bundle", "none.pem"], "does not exist"),
         (["--dicomweb", "me:hidden@pacs", "--series", "1.2"], "holds a user or a password"),
         (["--dicomweb", "", "--series", "1.2"], "'' is no URL"),
@@ -146,3 +146,10 @@ def test_what_is_not_encrypted_is_warned_about(capsys, monkeypatch):
     monkeypatch.setattr("oarseg.dicomweb.ask.TIMEOUT", (0.2, 0.2))
     assert main(["segment", "--dicomweb", "http://pacs.invalid/dicom-web", "--series", "1.2", "-q"]) == 2
     assert "warning: http://pacs.invalid/dicom-web is not encrypted" in capsys.readouterr().err
+
+
+def test_series_of_a_server_are_listed(web, demo, capsys):
+    assert main(["series", "--dicomweb", web.root, "--query", "all"]) == 0
+    study = next(iter(web.held.values())).StudyInstanceUID
+    assert f"85 slices, study UID {study}, UID {demo}" in capsys.readouterr().out
+    assert main(["series", "--dicomweb", web.root, "--query", "PatientID=nobody"]) == 2
