@@ -6,6 +6,7 @@ Results are on disk at once (see :mod:`oarseg.cohort.journal`), so that the next
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import shutil
@@ -28,11 +29,11 @@ from oarseg.errors import ConfigError
 from oarseg.inference.bundle import read_bundle
 from oarseg.inference.engines.stored import FILE as RANGES
 from oarseg.inference.engines.stored import FOLDER as COMPRESSED
+from oarseg.requires import require
 
 if TYPE_CHECKING:
     from oarseg.dicomweb import Server
 
-INSTALL = "pip install 'oarseg[cluster]'"
 CONNECT_SECONDS = 10.0
 
 
@@ -103,10 +104,11 @@ def _ray() -> ModuleType:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Without it Ray hides the GPUs from workers that ask for none, and warns about it.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError(f"oarseg batch needs the package ray; install it: {INSTALL}") from error
+    # Its remarks on tokens and the like, which it writes before it sets the level that ``init`` is given.
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    require("oarseg batch", "ray")
+    import ray
+
     return ray
 
 

@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from oarseg.dicomweb.server import INSTALL, HttpError, Server
-from oarseg.errors import ConfigError, InputError, OarsegError
+from oarseg.dicomweb.server import HttpError, Server
+from oarseg.errors import InputError, OarsegError
+from oarseg.requires import require
 
 if TYPE_CHECKING:
     from dicomweb_client import DICOMwebClient
@@ -34,11 +35,9 @@ def ask(
     called with a line before each further try. Raises ConfigError (the package is missing, credentials), HttpError
     (the server refuses) or InputError (no connection, an answer that is not DICOM).
     """
-    try:
-        import dicomweb_client  # noqa: F401
-        import requests
-    except ImportError as error:
-        raise ConfigError(f"DICOMweb needs the package dicomweb-client; install it: {INSTALL}") from error
+    require("DICOMweb", "dicomweb_client")
+    import requests
+
     from oarseg.dicomweb.session import Client, Session
 
     for pause in (*PAUSES, None):

@@ -16,7 +16,6 @@ from urllib.parse import SplitResult, urlsplit
 from oarseg.errors import ConfigError, InputError
 from oarseg.identity import short_hash
 
-INSTALL = "pip install 'oarseg[dicomweb]'"
 UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 LONGEST_UID = 64
 

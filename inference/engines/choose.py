@@ -5,13 +5,12 @@ from __future__ import annotations
 import ctypes
 import re
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from oarseg.cpu import openvino_gains
 from oarseg.errors import ConfigError
-from oarseg.inference.engines.openvino_core import INSTALL, installed
+from oarseg.requires import installed, needs, require
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
     from oarseg.networks import TwoStageNet
 
-INSTALL_TORCH = "pip install 'oarseg[monai]'"
 PRECISIONS = {"auto": (), "torch": ("bf16", "fp32"), "openvino": ("bf16", "fp32", "int8")}
 # The drivers' libraries and, for ROCm, the kernel's device: without one of them PyTorch finds no GPU.
 DRIVERS = {"linux": ("libcuda.so.1", "libcuda.so"), "win32": ("nvcuda.dll", "amdhip64.dll")}
@@ -48,7 +46,7 @@ def make_engine(choice: str, device: torch.device | str) -> Engine:
     kind = str(device).partition(":")[0]
     if name == "auto":
         name = "openvino" if kind == "cpu" and openvino_is_quicker() else "torch"
-    require_torch(f"the engine {name} for a bundle without compressed networks")
+    require(f"the engine {name} for a bundle without compressed networks", "torch")
     if name == "torch":
         from oarseg.inference.engines.torch_engine import TorchEngine
 
@@ -62,13 +60,7 @@ def make_engine(choice: str, device: torch.device | str) -> Engine:
 
 def openvino_is_quicker() -> bool:
     """Whether "auto" takes OpenVINO on this machine's CPU: it is quicker, or the only engine that is installed."""
-    return installed() and (openvino_gains() or find_spec("torch") is None)
-
-
-def require_torch(what: str) -> None:
-    """Raise ConfigError with the pip command if PyTorch, which ``what`` needs, is not installed."""
-    if find_spec("torch") is None:
-        raise ConfigError(f"{what} needs PyTorch; install it: {INSTALL_TORCH}")
+    return installed("openvino") and (openvino_gains() or not installed("torch"))
 
 
 def check_engine(choice: str) -> tuple[str, str]:
@@ -82,8 +74,8 @@ def check_engine(choice: str) -> tuple[str, str]:
     if precision not in ("", *PRECISIONS[name]):
         can = f"computes in {', '.join(PRECISIONS[name])}" if PRECISIONS[name] else "chooses the precision itself"
         raise ConfigError(f"engine {choice!r}: {name} {can}, not in {precision!r}")
-    if name == "openvino" and not installed():
-        raise ConfigError(f"the engine openvino needs the package openvino; install it: {INSTALL}")
+    if name == "openvino":
+        require("the engine openvino", "openvino")
     return name, precision
 
 
@@ -95,8 +87,8 @@ def ready_net(engine: Engine, network: TwoStageNet) -> TwoStageNet:
 
 def advice(choice: str, device: torch.device | str) -> str | None:
     """Return a hint for users whom "auto" gave PyTorch although OpenVINO would be quicker; None for all others."""
-    if choice == "auto" and str(device).partition(":")[0] == "cpu" and openvino_gains() and not installed():
-        return f"this processor is quicker with OpenVINO: {INSTALL}"
+    if choice == "auto" and str(device).partition(":")[0] == "cpu" and openvino_gains() and not installed("openvino"):
+        return needs("the quickest engine of this processor", "openvino")
     return None
 
 
@@ -111,11 +103,11 @@ def chosen_device(name: str) -> str:
 
     Raises ConfigError for another name or a device that is not there.
     """
-    if name == "cpu" or (name == "auto" and (find_spec("torch") is None or not may_have_gpu())):
+    if name == "cpu" or (name == "auto" and not (installed("torch") and may_have_gpu())):
         return "cpu"
     if name != "auto" and not re.fullmatch(r"cuda(:\d{1,3})?", name):
         raise ConfigError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:N")
-    require_torch(f"device {name!r}")
+    require(f"device {name!r}", "torch")
     import torch
 
     if name == "auto":

@@ -13,7 +13,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -25,9 +24,8 @@ from oarseg import __version__
 from oarseg.cpu import cpu_flags
 from oarseg.errors import ConfigError, OutputError
 from oarseg.files import PREFIX, write_bytes
+from oarseg.requires import needs
 
-INSTALL = "pip install 'oarseg[openvino]'"
-INSTALL_CALIBRATE = "pip install 'oarseg[calibrate]'"
 PRECISIONS = ("fp32", "bf16", "int8")
 # Of the graphs that are compiled: to be raised when the same weights are built into another one.
 REVISION = 1
@@ -133,16 +131,6 @@ class CompiledNetwork:
                 self._compiled.release_memory()
 
 
-def installed() -> bool:
-    """Whether OpenVINO can be imported; does not import it."""
-    try:
-        spec = find_spec("openvino")
-    except ImportError:
-        return False
-    # A folder that was left behind is found too, as a namespace package, which has no origin.
-    return spec is not None and spec.origin is not None
-
-
 def import_openvino() -> ModuleType:
     """Return the module ``openvino``. Raises ConfigError with the pip command if it is missing or does not load."""
     # On import and on conversion OpenVINO (and NNCF) report to Google Analytics. Where the package that does it cannot
@@ -153,9 +141,9 @@ def import_openvino() -> ModuleType:
         import openvino
     except ImportError as error:
         if getattr(error, "name", "") == "openvino":
-            raise ConfigError(f"the engine openvino needs the package openvino; install it: {INSTALL}") from error
+            raise ConfigError(needs("the engine openvino", "openvino")) from error
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"OpenVINO does not load ({reason}); install it again: {INSTALL}") from error
+        raise ConfigError(f"OpenVINO does not load ({reason}); install it again: pip install openvino") from error
     return openvino
 
 
@@ -165,7 +153,7 @@ def import_nncf() -> ModuleType:
     try:
         import nncf
     except ImportError as error:
-        raise ConfigError(f"calibration needs the package nncf; install it: {INSTALL_CALIBRATE}") from error
+        raise ConfigError(needs("calibration", "nncf")) from error
     return nncf
 
 

@@ -15,16 +15,17 @@ from oarseg.compression import calibrate, read_packed
 from oarseg.errors import ConfigError
 from oarseg.geometry.volume import Volume
 from oarseg.inference import Pipeline
-from oarseg.inference.engines import openvino_core, stored
+from oarseg.inference.engines import stored
 from oarseg.inference.engines.graph import last, names
-from oarseg.inference.engines.ranges import read_table
+from oarseg.inference.engines.stored import read_table
 from oarseg.inference.localize import Located, locate
 from oarseg.networks import TwoStageNet
+from oarseg.requires import installed
 from oarseg.sites import Site, load_site
 from oarseg.training.weights import save_weights
 from oarseg.transforms import Box
 
-if not openvino_core.installed():
+if not installed("openvino"):
     pytest.skip("openvino is not installed", allow_module_level=True)
 
 

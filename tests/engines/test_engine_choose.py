@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from oarseg import cpu
+from oarseg import cpu, requires
 from oarseg.errors import ConfigError
 from oarseg.inference import Pipeline
-from oarseg.inference.engines import TorchEngine, advice, check_engine, choose, make_engine, openvino_core
+from oarseg.inference.engines import TorchEngine, advice, check_engine, choose, make_engine
+from oarseg.requires import installed
 
 
 @pytest.fixture
@@ -23,7 +24,10 @@ def machine(monkeypatch: pytest.MonkeyPatch):
 
     def pretend(processor: str, has_openvino: bool) -> None:
         monkeypatch.setattr(cpu.platform, "machine", lambda: processor)
-        monkeypatch.setattr(choose, "installed", lambda: has_openvino)
+        for module in (choose, requires):
+            monkeypatch.setattr(
+                module, "installed", lambda package: has_openvino if package == "openvino" else installed(package)
+            )
 
     return pretend
 
@@ -94,21 +98,22 @@ def test_a_folder_left_behind_is_no_openvino(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     monkeypatch.setattr(sys, "meta_path", [PathFinder])
     monkeypatch.delitem(sys.modules, "openvino", raising=False)
-    assert not openvino_core.installed()
+    assert not installed("openvino")
     (tmp_path / "openvino").mkdir()
     invalidate_caches()
-    assert not openvino_core.installed()
+    assert not installed("openvino")
     (tmp_path / "openvino" / "__init__.py").touch()
     invalidate_caches()
-    assert openvino_core.installed()
+    assert installed("openvino")
 
 
 def test_openvino_that_cannot_be_looked_for_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(name: str) -> None:
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(openvino_core, "find_spec", fails)
-    assert not openvino_core.installed()
+    monkeypatch.delitem(sys.modules, "openvino", raising=False)
+    monkeypatch.setattr(requires, "find_spec", fails)
+    assert not installed("openvino")
 
 
 def test_choosing_imports_neither_pytorch_nor_openvino() -> None:
@@ -121,3 +126,32 @@ def test_choosing_imports_neither_pytorch_nor_openvino() -> None:
     # From another folder: in the repository's own, its folders would hide modules of the same name.
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(sys.executable).parent)
     assert (done.returncode, done.stdout.strip()) == (0, ""), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("call", "subject"),
+    [
+        (lambda: make_engine("torch", "cpu"), "the engine torch"),
+        (lambda: make_engine("openvino", "cpu"), "the engine openvino"),
+        (lambda: choose.check_device("cuda"), "device 'cuda'"),
+    ],
+)
+def test_without_pytorch_one_line_names_the_extra(call, subject: str, machine, monkeypatch) -> None:
+    machine("x86_64", True)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ConfigError, match=rf"{subject}.* needs PyTorch.*oarseg\[monai\]"):
+        call()
+
+
+def test_without_pytorch_auto_is_the_cpu_and_openvino(machine, monkeypatch) -> None:
+    machine("riscv64", True)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(choose, "may_have_gpu", lambda: True)
+    assert choose.chosen_device("auto") == "cpu" and choose.openvino_is_quicker()
+    choose.check_device("auto")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "mps"])
+def test_a_wrong_device_is_refused_early(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"unknown device '{name}'"):
+        choose.check_device(name)

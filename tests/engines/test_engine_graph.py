@@ -10,8 +10,9 @@ from torch import nn
 from oarseg.errors import WeightsError
 from oarseg.inference.engines import graph, openvino_core
 from oarseg.networks import UNet3d
+from oarseg.requires import installed
 
-if not openvino_core.installed():
+if not installed("openvino"):
     pytest.skip("openvino is not installed", allow_module_level=True)
 # Not imported directly, which would switch its telemetry on.
 openvino = openvino_core.import_openvino()

@@ -17,11 +17,12 @@ from torch import Tensor, nn
 from experiments.peers.anatomynet import AnatomyNet
 from oarseg.errors import ConfigError
 from oarseg.inference import AutocastInferer, WindowInferer
-from oarseg.inference.engines import TorchEngine, openvino_core
+from oarseg.inference.engines import TorchEngine
 from oarseg.inference.engines.openvino_core import BlobCache
 from oarseg.networks import UNet3d
+from oarseg.requires import installed
 
-if not openvino_core.installed():
+if not installed("openvino"):
     pytest.skip("openvino is not installed", allow_module_level=True)
 from oarseg.inference.engines import openvino_core, openvino_engine  # noqa: E402
 from oarseg.inference.engines.openvino_core import OpenVinoCore  # noqa: E402
