@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from oarseg.compression.structure import widths_of
 from oarseg.errors import ConfigError, WeightsError
 from oarseg.inference.bundle import read_bundle
-from oarseg.inference.engines.ranges import read_table
 from oarseg.inference.engines.stored import FOLDER as COMPRESSED
+from oarseg.inference.engines.stored import read_table
 from oarseg.inference.modules import load_modules
 from oarseg.inference.two_stage import LOCALIZER
 from oarseg.networks import UNet3d

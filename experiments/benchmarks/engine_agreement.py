@@ -20,8 +20,7 @@ from oarseg.compression.structure import widths_of
 from oarseg.errors import OarsegError
 from oarseg.images.read import read_image
 from oarseg.inference import Pipeline
-from oarseg.inference.engines.ranges import read_table
-from oarseg.inference.engines.stored import FOLDER, LOCALIZER
+from oarseg.inference.engines.stored import FOLDER, LOCALIZER, read_table
 from oarseg.inference.localize import Network
 from oarseg.inference.modules import array_networks
 from oarseg.networks import UNet3d

@@ -133,7 +133,7 @@ def _json_readers() -> dict[str, tuple[str, list, Callable[[Path], object]]]:
     from oarseg.datasets.convert.numbers import read_numbers
     from oarseg.datasets.convert.state import read_state
     from oarseg.datasets.silver_list import read_silver
-    from oarseg.inference.engines.ranges import read_table
+    from oarseg.inference.engines.stored import read_table
     from oarseg.sites.roi_names import load_names
 
     def datalist(path: Path) -> None:

@@ -43,7 +43,7 @@ from oarseg.demo.planning_ct import FOLDER
 from oarseg.dicom import CtVolume, Roi, read_ct, write_rtstruct
 from oarseg.dicom.read.structure_set import draw
 from oarseg.errors import OarsegError
-from oarseg.geometry import oblique
+from oarseg.geometry import canvas
 from oarseg.geometry.label_map import LabelMap
 
 BALL = 1000
@@ -111,13 +111,13 @@ class Bench:
 
     def angle_row(self, angle: float) -> list[str]:
         """Dice of stacks turned about two axes, along their own axes and resampled; the mean of both stacks."""
-        limit, cells = oblique.OBLIQUE_DEGREES, []
+        limit, cells = canvas.OBLIQUE_DEGREES, []
         for threshold in (90.0, 0.0):
-            oblique.OBLIQUE_DEGREES = threshold
+            canvas.OBLIQUE_DEGREES = threshold
             try:
                 rows = [self.turned(axis, angle) for axis in "xz"]
             finally:
-                oblique.OBLIQUE_DEGREES = limit
+                canvas.OBLIQUE_DEGREES = limit
             cells += _mean_and_lowest(dice for dice, _ in rows)
         return cells + _mean_and_lowest(best for _, best in rows)
 

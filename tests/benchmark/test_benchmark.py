@@ -35,8 +35,8 @@ from oarseg.checksum import sha256 as file_sha256
 from oarseg.compression import write_packed
 from oarseg.errors import ConfigError, InputError, WeightsError
 from oarseg.inference.engines.graph import names
-from oarseg.inference.engines.ranges import FILE as RANGES
-from oarseg.inference.engines.ranges import Row, write_table
+from oarseg.inference.engines.stored import FILE as RANGES
+from oarseg.inference.engines.stored import Row, write_table
 from oarseg.networks import TwoStageNet, UNet3d
 from oarseg.sites import load_site
 from oarseg.training.weights import FILE, save_weights

@@ -18,8 +18,8 @@ from oarseg.compression.collection import changeable_bundle, levels_of, pack, wr
 from oarseg.errors import ConfigError
 from oarseg.inference.engines.graph import names
 from oarseg.inference.engines.packed.reading import read_arrays
-from oarseg.inference.engines.ranges import FILE as RANGES
-from oarseg.inference.engines.ranges import Row, read_table, write_table
+from oarseg.inference.engines.stored import FILE as RANGES
+from oarseg.inference.engines.stored import Row, read_table, write_table
 from oarseg.networks import TwoStageNet, UNet3d
 from oarseg.sites import load_site
 from oarseg.training.weights import save_weights

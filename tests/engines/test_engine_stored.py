@@ -17,15 +17,15 @@ from torch import Tensor
 from oarseg.checksum import sha256 as file_sha256
 from oarseg.compression import calibrate, write_packed
 from oarseg.errors import ConfigError, WeightsError
-from oarseg.inference.engines import choose, openvino_core, stored
+from oarseg.inference.engines import choose, stored
 from oarseg.inference.engines.openvino_core import BlobCache
-from oarseg.inference.engines.ranges import Row, Table, read_table, write_table
-from oarseg.inference.engines.stored import FOLDER, StoredNetworks, stored_networks
+from oarseg.inference.engines.stored import FOLDER, Row, StoredNetworks, Table, read_table, stored_networks, write_table
 from oarseg.networks import UNet3d
+from oarseg.requires import installed
 from oarseg.sites import Site, load_site
 from oarseg.sites import table as site_table
 
-if not openvino_core.installed():
+if not installed("openvino"):
     pytest.skip("openvino is not installed", allow_module_level=True)
 from oarseg.inference.engines.openvino_core import OpenVinoCore  # noqa: E402
 
