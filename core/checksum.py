@@ -20,7 +20,8 @@ FILE, METADATA = "models/model.pt", "configs/metadata.json"
 # Keys of the metadata. The first is the identity of the weights, whether they lie in one file or in parts. The third
 # is the checksum of a file that was put together from parts: PyTorch may write the same weights in other bytes.
 IDENTITY, PARTS, MODEL = "weights_sha256", "weights_parts", "model_sha256"
-_NAME = re.compile(r"[\w.-]+")
+# Prefixes, checksums and names of bundles, as one part of a path.
+_NAME = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
 
 def sha256(path: str | Path) -> str:
@@ -123,8 +124,8 @@ def read_metadata(bundle_root: str | Path) -> dict[str, Any]:
 def _parts(root: Path, meta: dict[str, Any]) -> dict[str, dict[str, str]]:
     """The parts that the metadata name. Raises WeightsError where the list is damaged."""
     parts = meta.get(PARTS, {})
-    for part in parts.values() if isinstance(parts, dict) else [None]:
-        texts = [part.get("bundle"), part.get("sha256")] if isinstance(part, dict) else [None]
+    for prefix, part in parts.items() if isinstance(parts, dict) else [("", None)]:
+        texts = [prefix, part.get("bundle"), part.get("sha256")] if isinstance(part, dict) else [None]
         # A name of one folder: metadata that came from elsewhere lead nowhere else.
         if not all(isinstance(text, str) and _NAME.fullmatch(text) and text not in (".", "..") for text in texts):
             raise WeightsError(f"{root / METADATA}: {PARTS} is damaged; run: oarseg bundles sync")

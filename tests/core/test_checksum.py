@@ -116,6 +116,7 @@ def test_a_part_with_other_weights(whole: Path) -> None:
     [
         [], "a", 5, {"localizer": "a"}, {"localizer": {"bundle": "a"}}, {"localizer": {"bundle": "..", "sha256": "a"}},
         {"localizer": {"bundle": "../part_localizer", "sha256": "a"}}, {"localizer": {"bundle": 1, "sha256": 2}},
+        {"localizer": {"bundle": "a" * 300, "sha256": "a"}}, {"\ud800": {"bundle": "a", "sha256": "a"}},
     ],
 )  # fmt: skip
 def test_damaged_parts(parts: object, whole: Path) -> None:
