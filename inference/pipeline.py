@@ -27,7 +27,7 @@ from oarseg.inference.engines import Engine, StoredNetworks, make_engine, stored
 from oarseg.inference.engines.choose import chosen_device
 from oarseg.inference.engines.stored import FOLDER as COMPRESSED
 from oarseg.inference.localize import Network
-from oarseg.inference.report.measure import Measure, implausibilities, measure
+from oarseg.inference.report.content import Measure, implausibilities, measure
 from oarseg.inference.two_stage import LOCALIZER, chosen_organs, run_stages, stage_one
 
 if TYPE_CHECKING:

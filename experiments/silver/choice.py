@@ -15,7 +15,7 @@ from experiments.silver import filter as check
 from experiments.silver.filter import EYE, NERVE, Scan
 from oarseg.datasets.silver_list import NETWORK
 from oarseg.inference.localize import largest_piece
-from oarseg.inference.report.measure import Measure, measure
+from oarseg.inference.report.content import Measure, measure
 from oarseg.sites import Organ, Site
 
 OWN, ACCEPTED, KEPT, DROPPED = "own", "accepted", "kept", "dropped"

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from oarseg.inference.localize import largest_piece
-from oarseg.inference.report.measure import Measure
+from oarseg.inference.report.content import Measure
 from oarseg.sites import Organ
 
 EYE, NERVE = "eye_", "optic_nerve_"

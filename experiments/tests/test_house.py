@@ -34,7 +34,7 @@ def test_an_import_that_runs_up_is_seen(tmp_path: Path) -> None:
     assert len(upward(ends)) == 3
 
 
-@pytest.mark.parametrize("module", ["oarseg.inference.engines.graph", "oarseg.inference.report.measure"])
+@pytest.mark.parametrize("module", ["oarseg.inference.engines.graph", "oarseg.inference.report.content"])
 def test_nested_rooms_are_rooms(module: str) -> None:
     assert room(module) == module.rpartition(".")[0].removeprefix("oarseg.")
 

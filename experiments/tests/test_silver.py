@@ -17,7 +17,7 @@ from experiments.silver.run import make_silver, parse
 from oarseg.datasets import load_datalist
 from oarseg.datasets.silver_list import read_silver
 from oarseg.errors import ConfigError, GeometryError, InputError, OutputError
-from oarseg.inference.report.measure import measure
+from oarseg.inference.report.content import measure
 from oarseg.sites import load_site
 
 SITE = load_site()

@@ -20,7 +20,7 @@ from scipy import ndimage
 
 from oarseg import __version__
 from oarseg.geometry.affine import LPS_TO_RAS, OBLIQUE_DEGREES, obliqueness, voxel_spacing
-from oarseg.inference.report.measure import Measure
+from oarseg.inference.report.content import Measure
 from oarseg.sites import Organ, Site
 
 WINDOW_HU = (-160, 240)

@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from oarseg.dicom.write.save import save_whole
-from oarseg.inference.report.measure import measure
+from oarseg.inference.report.content import measure
 from oarseg.sites import load_site
 
 CT_CLASS = "1.2.840.10008.5.1.4.1.1.2"

@@ -12,7 +12,7 @@ import pytest
 from oarseg import segment
 from oarseg.errors import ConfigError, InputError
 from oarseg.inference.pipeline import Segmentation
-from oarseg.inference.report.measure import measure
+from oarseg.inference.report.content import measure
 from oarseg.sites import load_site
 
 SITE = load_site()

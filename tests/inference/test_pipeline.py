@@ -12,7 +12,7 @@ from oarseg.bundles import FOLDER
 from oarseg.checksum import part_files
 from oarseg.errors import ConfigError, WeightsError
 from oarseg.inference import Pipeline
-from oarseg.inference.report.measure import implausibilities, measure
+from oarseg.inference.report.content import implausibilities, measure
 from oarseg.sites import load_site
 
 SITE = load_site()

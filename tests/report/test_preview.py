@@ -8,7 +8,7 @@ import pytest
 from matplotlib import image as png
 from matplotlib.figure import Figure
 
-from oarseg.inference.report.measure import measure
+from oarseg.inference.report.content import measure
 from oarseg.inference.report.preview import (
     AXIAL,
     CORONAL,

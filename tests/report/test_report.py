@@ -8,8 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from oarseg.inference.report.content import computed_by, make_report, summary_lines
-from oarseg.inference.report.measure import measure
+from oarseg.inference.report.content import computed_by, make_report, measure, summary_lines
 from oarseg.sites import load_site
 
 SITE = load_site("head_neck")
