@@ -10,3 +10,8 @@ def printable(text: str) -> str:
     half surrogate pairs and no file or terminal takes.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def one_line(text: str) -> str:
+    """Return a message, such as one that ends with a list, as one printable line."""
+    return " ".join(printable(line.strip()) for line in text.splitlines())

@@ -30,7 +30,7 @@ from oarseg.identity import short_hash
 from oarseg.process import without_warnings
 from oarseg.sites import Site
 from oarseg.sites.roi_names import NameTable, load_names
-from oarseg.text import printable
+from oarseg.text import one_line, printable
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def convert(work: Plan, step: Callable[[str], None] = lambda name: None) -> Conv
                 state.add(case.name, hashed, row)
                 outcome.notes += [f"{case.name}: {case.clean(printable(note))}" for note in notes]
             except (InputError, ConfigError) as error:
-                outcome.failed[case.name] = case.clean(printable(str(error)))
+                outcome.failed[case.name] = case.clean(one_line(str(error)))
             step(case.name)
     finally:
         # Also of an interrupted run: what is done can be used.

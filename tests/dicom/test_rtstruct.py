@@ -140,6 +140,7 @@ def test_contour_too_long_for_explicit_vr_goes_implicit(ct, tmp_path):
     assert contour["ContourData"].VR == "DS" and len(contour.ContourData) == 3 * contour.NumberOfContourPoints
 
 
+@pytest.mark.peer
 def test_dciodvfy_finds_no_error(volume, tmp_path):
     if not shutil.which("dciodvfy"):
         pytest.skip("dciodvfy is not installed")
@@ -173,6 +174,7 @@ def dice(a, b):
     return 2 * (a & b).sum() / (a.sum() + b.sum())
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("orientation", ["HFS", "FFS", "HFP"])
 def test_plastimatch_gets_the_masks_back(ct, tmp_path, orientation):
     series = ct(orientation, shape=(24, 90, 80), spacing=(3.0, 1.0, 1.0), hu=lambda p: np.zeros(p.shape[:-1]))

@@ -101,6 +101,7 @@ def test_takes_the_tags_that_real_cts_have(highdicom, ct, tmp_path, tags):
             assert (seg[keyword].value or "") == volume.header[keyword].value
 
 
+@pytest.mark.peer
 def test_dciodvfy_finds_no_error(highdicom, volume, tmp_path):
     if shutil.which("dciodvfy") is None:
         pytest.skip("dciodvfy is not installed (Debian package dicom3tools)")
