@@ -16,14 +16,14 @@ logger = logging.getLogger(__name__)
 def epoch_count(epochs: int | None, steps: int, steps_per_epoch: int) -> int:
     """Return the number of epochs of a training: ``epochs`` where it is given, else enough for ``steps`` steps.
 
-    Raises ConfigError where that is not a whole number from 1 on, or an epoch has no step.
+    At least one. Raises ConfigError for what is no whole number, epochs below 1, steps below 0, or an empty epoch.
     """
     if steps_per_epoch < 1:
         raise ConfigError("an epoch has no step: there are fewer training cases than batch_size")
-    name, value = ("steps", steps) if epochs is None else ("epochs", epochs)
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigError(f"{name} is {value!r}; expected a whole number from 1 on")
-    return -(-steps // steps_per_epoch) if epochs is None else epochs
+    name, value, least = ("steps", steps, 0) if epochs is None else ("epochs", epochs, 1)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name} is {value!r}; expected a whole number from {least} on")
+    return max(1, -(-steps // steps_per_epoch)) if epochs is None else epochs
 
 
 class ValidateByEpoch(ValidationHandler):

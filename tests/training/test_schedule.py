@@ -12,12 +12,12 @@ from oarseg.training import ValidateByEpoch, epoch_count
 
 
 def test_steps_fill_whole_epochs_and_epochs_win() -> None:
-    assert epoch_count(None, 60, 167) == 1
+    assert epoch_count(None, 60, 167) == epoch_count(None, 0, 167) == 1
     assert epoch_count(None, 168, 167) == 2
     assert epoch_count(5, 6000, 167) == 5
 
 
-@pytest.mark.parametrize(("epochs", "steps"), [(0, 60), (-1, 60), (2.5, 60), (True, 60), (None, 0), (None, "60")])
+@pytest.mark.parametrize(("epochs", "steps"), [(0, 60), (-1, 60), (2.5, 60), (True, 60), (None, -1), (None, "60")])
 def test_counts_that_are_none(epochs: object, steps: object) -> None:
     name, value = ("steps", steps) if epochs is None else ("epochs", epochs)
     with pytest.raises(ConfigError, match=f"{name} is {value!r}"):
