@@ -17,11 +17,13 @@ pytest.importorskip("pynetdicom", reason="needs pynetdicom: pip install 'oarseg[
 from orthanc_process import PROGRAM, Orthanc
 
 import oarseg.demo
+from oarseg.node import config
 from oarseg.node.worker import make_segmenter
 
 # DICOM SEG too where it can be written.
 SEG = ["seg"] if importlib.util.find_spec("highdicom") else []
 CT = Path(oarseg.demo.__file__).parent / "ct"
+SCRIPT = Path(config.__file__).parent / "deploy/orthanc_autorouting.lua"
 
 
 def found(name: str) -> str | None:
@@ -42,6 +44,7 @@ def run(*command: object) -> subprocess.CompletedProcess:
 
 
 @dcmtk
+@pytest.mark.peer
 def test_dcmtk_echoes_sends_and_receives(site, tools, tmp_path):
     for n, one in enumerate(tools.ct_slices(5)):
         (tmp_path / "ct").mkdir(exist_ok=True)
@@ -68,7 +71,12 @@ def test_dcmtk_echoes_sends_and_receives(site, tools, tmp_path):
         archive.wait()
 
 
-@pytest.mark.skipif(not PROGRAM, reason="needs Orthanc: apt install orthanc")
+orthanc_is_here = pytest.mark.skipif(not PROGRAM, reason="needs Orthanc: apt install orthanc")
+
+
+@pytest.mark.peer
+@pytest.mark.slow
+@orthanc_is_here
 def test_orthanc_gets_the_rtstruct_into_the_study_it_sent(site, tools, tmp_path):
     dicom, http = tools.free_port(), tools.free_port()
     place = {"name": "orthanc", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": dicom}
@@ -105,5 +113,37 @@ def test_orthanc_gets_the_rtstruct_into_the_study_it_sent(site, tools, tmp_path)
         tools.wait_for(lambda: node.spool.bytes == 0)
         time.sleep(0.1)
         assert node.counters.values["objects_sent"] == 1 + len(SEG)
+    finally:
+        orthanc.close()
+
+
+@pytest.mark.peer
+@orthanc_is_here
+def test_orthanc_sends_stable_ct_series_by_itself_and_no_others(site, tools, tmp_path):
+    """With the script of node/deploy; the other way is the REST call of the test above."""
+    dicom, http = tools.free_port(), tools.free_port()
+    site.over = {
+        "destination": [{"name": "orthanc", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": dicom}],
+        "allow": {"ae_titles": ["ORTHANC"]},
+    }  # fmt: skip
+    node = site.start()
+    settings = {
+        "DicomAet": "ORTHANC", "DicomPort": dicom, "DicomAlwaysAllowStore": True, "StableAge": 1,
+        "DicomModalities": {"oarseg": ["OARSEG", "127.0.0.1", site.port]}, "LuaScripts": [str(SCRIPT)],
+    }  # fmt: skip
+    orthanc = Orthanc(tmp_path / "orthanc", http, settings)
+    try:
+        tools.wait_for(orthanc.ready)
+        for n, one in enumerate(tools.ct_slices(4)):
+            one.save_as(tmp_path / f"{n}.dcm", enforce_file_format=True)
+            orthanc.ask("/instances", (tmp_path / f"{n}.dcm").read_bytes())
+        tools.wait_for(lambda: site.totals(node) == {"delivered": 1})
+        kinds = [orthanc.ask(f"/series/{one}")["MainDicomTags"]["Modality"] for one in orthanc.ask("/series")]
+        assert sorted(kinds) == ["CT", "RTSTRUCT"]
+        # The RTSTRUCT is stable too after a while, and does not go round.
+        tools.wait_for(lambda: all(orthanc.ask(f"/series/{one}")["IsStable"] for one in orthanc.ask("/series")))
+        time.sleep(0.5)
+        assert site.totals(node) == {"delivered": 1} and site.segmenter.calls == [4]
+        assert node.counters.values["instances_refused"] == 0 and node.counters.values["associations_accepted"] == 1
     finally:
         orthanc.close()
