@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from oarseg.cohort.cases import find_cases
 from oarseg.errors import ConfigError, GeometryError, InputError
 from oarseg.evaluation.references import (
     Pair,
@@ -169,6 +170,14 @@ def test_pairs_that_cannot_be_compared(scan, save_map, save_plan, tmp_path):
         load_pair(Pair("x", plan, Reference(plan)), SITE, NAMES)
     with pytest.raises(GeometryError, match="on slice"):
         load_pair(Pair("x", b, Reference(plan)), SITE, NAMES)
+
+
+def test_a_batch_of_a_data_set_names_its_cases_as_they_are_scored(dataset_dir, tmp_path):
+    names = {case.name for case in find_cases(dataset_dir / "dataset.json")}
+    predictions = find_label_maps(touched(tmp_path, *(f"{name}/segmentation.nii.gz" for name in names)))
+    for section, cases in (("training", "abc"), ("validation", "de")):
+        pairs, _ = pair_cases(predictions, find_references(dataset_dir, section, None), True)
+        assert {pair.case: pair.prediction.parent.name for pair in pairs} == {case: case for case in cases}
 
 
 def test_a_plan_may_use_the_clinic_s_names_and_an_error_names_the_case(scan, save_map, save_plan, tmp_path):
