@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import shutil
 from pathlib import Path
 
 import nibabel as nib
@@ -10,8 +11,11 @@ import nrrd
 import numpy as np
 import pytest
 
+from oarseg import demo
 from oarseg.errors import GeometryError, InputError
 from oarseg.images.read import read_image
+
+DEMO_CT = Path(demo.__file__).parent / "ct"
 
 # RAS mm: 10 mm to the left, 14 mm in front and 18 mm above the middle; three different figures.
 BALL = np.array([-10.0, 14.0, 18.0])
@@ -205,3 +209,15 @@ def test_bad_files_are_refused_in_one_line_with_their_name(write, told, tmp_path
 def test_a_series_of_a_file_is_refused(tmp_path):
     with pytest.raises(InputError, match="leave out --series"):
         read_image(_nifti(lambda hu, a: (hu, a))(tmp_path), series="3")
+
+
+def test_warnings_count_other_files_and_name_no_patient(tmp_path):
+    """They end in report.json; file and folder names may be a patient's name."""
+    folder = tmp_path / "DOE^JOHN"
+    shutil.copytree(DEMO_CT, folder)
+    for name in ("DOE_JOHN_plan.txt", "DOE_JOHN.pdf", "sub/DOE.xml"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("no image")
+    image = read_image(folder)
+    (warning,) = [w for w in image.warnings if "not DICOM" in w]
+    assert "3" in warning and not any("DOE" in w.upper() or "\n" in w or "\\n" in w for w in image.warnings)
