@@ -2,7 +2,7 @@
 
 The networks run over the cases as they do for a user, and their inputs are recorded. NNCF finds the range of every
 activation in them. The ranges are written to ``models/compressed/ranges.json`` beside the weights (see
-``oarseg.inference.engines.ranges``); nothing of an image is. A network without a packed weight file there gets one with
+``oarseg.inference.engines.stored``); nothing of an image is. A network without a packed weight file there gets one with
 the very weights of the bundle. Calibrate again when weights change. Needs: pip install 'oarseg[calibrate]'.
 """
 
@@ -25,8 +25,7 @@ from oarseg.images.read import read_image
 from oarseg.inference.engines.graph import build, last, names, ranges_of
 from oarseg.inference.engines.openvino_core import CompiledNetwork, OpenVinoCore, import_nncf
 from oarseg.inference.engines.packed.reading import read_arrays
-from oarseg.inference.engines.ranges import FILE, MEAN, STD, SUFFIX, Row, read_table, write_table
-from oarseg.inference.engines.stored import FOLDER, LOCALIZER
+from oarseg.inference.engines.stored import FILE, FOLDER, LOCALIZER, MEAN, STD, SUFFIX, Row, read_table, write_table
 from oarseg.inference.pipeline import Pipeline
 from oarseg.sites import Site
 

@@ -20,7 +20,7 @@ from oarseg.compression.layers import sparsity
 from oarseg.compression.levels import PRINTED, table
 from oarseg.compression.masks import release
 from oarseg.compression.packing import write_packed
-from oarseg.compression.recipe import Outcome, Recipe, calling_parser
+from oarseg.compression.recipe import Recipe, TrainedNetwork, calling_parser
 from oarseg.compression.stages import STAGES, START, prepared
 from oarseg.compression.steps import WEIGHTS, Step, begin, done, finish, keep_recipe
 from oarseg.compression.structure import widths_of
@@ -46,7 +46,7 @@ class Chain:
         stages: which to run, in the chain's order. A stage begins with what the last stage before it has left in
             ``output_dir``, and with ``start`` where there is none.
         retrain_steps: optimizer steps of each step, or a number for each stage; 0 prunes without retraining.
-        norm_batches: training batches, an epoch's at most, from which BatchNorm's statistics are estimated anew after
+        norm_batches: training batches, at most an epoch, from which BatchNorm's statistics are estimated again after
             the retraining of a step (see :meth:`oarseg.compression.Recipe.run`).
         ratios: of channels, each step beginning with the one before; ``ratio``: the one that the chain goes on with.
         ranking: of channels, "l1" or "random", a control.
@@ -123,7 +123,10 @@ class Chain:
         return [Step(stage, "structure")]
 
     def _base(self, stage: str) -> Path:
-        """Folder of what a stage begins with. Raises ConfigError where an earlier stage has begun but is not done."""
+        """Return the folder of the step that a stage begins with.
+
+        Raises ConfigError where an earlier stage has begun but is not done.
+        """
         kept = {"channels": f"{self.ratio:g}", "remove": "structure", "threshold": f"{self.threshold:g}"}
         for earlier in reversed(STAGES[: STAGES.index(stage)]):
             if not (self.root / earlier).is_dir():
@@ -135,7 +138,7 @@ class Chain:
         return START.folder(self.root)
 
     def _do(self, step: Step, base: Path | None) -> None:
-        """One step: from the weights in ``base``, or those the chain starts with."""
+        """Do one step, from the weights in ``base``, or those the chain starts with."""
         weights = self.start if base is None else base / WEIGHTS
         if base is None and weights.resolve() == (self.bundle_root / FILE).resolve():
             verified(self.bundle_root)
@@ -152,7 +155,7 @@ class Chain:
         outcome = self.recipe.run(network, step.folder(self.root), steps, batches)
         self._finish(step, outcome, facts)
 
-    def _finish(self, step: Step, outcome: Outcome, facts: dict) -> None:
+    def _finish(self, step: Step, outcome: TrainedNetwork, facts: dict) -> None:
         network, folder = outcome.network.cpu(), step.folder(self.root)
         kernels = quantized(network)
         state = release(network).state_dict()

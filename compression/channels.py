@@ -37,7 +37,7 @@ class Group:
 
 
 def channel_masks(network: nn.Module, ratio: float, ranking: str = "l1", seed: int = 0) -> dict[str, Tensor]:
-    """Masks that zero floor(n * ratio) of the n kernels of every layer but the output layer's.
+    """Return masks that zero floor(n * ratio) of the n kernels of every layer but the output layer's.
 
     Args: ``network``: with a layer called "head"; unchanged. ``ranking``: "l1" for the kernels with the least sum of
     absolute weights, "random" for a control. Channels that are zero already come first, so that a larger ratio keeps
@@ -62,7 +62,7 @@ def channel_masks(network: nn.Module, ratio: float, ranking: str = "l1", seed: i
 
 
 def zeroed(channels: int, ratio: float, layer: str = "a layer") -> int:
-    """floor(channels * ratio). Raises ConfigError where nothing would be left of ``layer``."""
+    """Return floor(channels * ratio). Raises ConfigError where nothing would be left of ``layer``."""
     if not (ratio >= 0 and math.isfinite(ratio)):
         raise ConfigError(f"channel ratio must lie in [0, 1), not {ratio}")
     # A hair more than the product: 0.29 * 100 is 28.999... in floating point.
@@ -73,7 +73,7 @@ def zeroed(channels: int, ratio: float, layer: str = "a layer") -> int:
 
 
 def channel_groups(network: nn.Module) -> list[Group]:
-    """The groups of all convolutions, each convolution in one; without those whose channels are the network's output.
+    """Return the groups of all convolutions but those whose channels are the network's output.
 
     Raises ConfigError where the network has no output layer called "head".
     """
@@ -93,7 +93,7 @@ def channel_groups(network: nn.Module) -> list[Group]:
 
 
 def absolute_sums(network: nn.Module, group: Group) -> Tensor:
-    """Sum of absolute weights of each channel's kernels, over all convolutions that make it: (channels,)."""
+    """Return the sum of absolute weights of each channel's kernels, over all convolutions that make it: (channels,)."""
     total = torch.zeros(group.channels, dtype=torch.float64)
     for name, channels in group.members:
         module = network.get_submodule(name)
@@ -105,7 +105,7 @@ def absolute_sums(network: nn.Module, group: Group) -> Tensor:
 
 
 def zero_channels(network: nn.Module, group: Group) -> list[int]:
-    """Which channels of a group are zero whatever the image. Raises ConfigError where all are."""
+    """Return which channels of a group are zero whatever the image. Raises ConfigError where all are."""
     zero = absolute_sums(network, group) == 0
     for name, channels in group.members:
         module = network.get_submodule(name)
@@ -119,7 +119,7 @@ def zero_channels(network: nn.Module, group: Group) -> list[int]:
 
 
 def zero_channel_masks(network: nn.Module) -> dict[str, Tensor]:
-    """Masks that hold the channels at zero that are zero now, for :func:`oarseg.compression.hold`."""
+    """Return masks that hold the channels at zero that are zero now, for :func:`oarseg.compression.hold`."""
     weights = [m.weight.detach().movedim(output_channel(m), 0).flatten(1) for m in convolutions(network).values()]
     if all(w.any(dim=1).all() for w in weights):
         return {}
@@ -130,7 +130,7 @@ def zero_channel_masks(network: nn.Module) -> dict[str, Tensor]:
 
 
 def dependency_graph(network: nn.Module) -> tuple[nn.Module, object]:
-    """A plain copy of ``network`` on the CPU, and torch-pruning's dependency graph of that copy."""
+    """Return a plain copy of ``network`` on the CPU, and torch-pruning's dependency graph of that copy."""
     # Imported late: it takes a second, and only pruning needs it.
     import torch_pruning
 
@@ -145,14 +145,14 @@ def dependency_graph(network: nn.Module) -> tuple[nn.Module, object]:
 
 
 def pruning_group(graph: object, module: nn.Module, channels: Iterable[int]) -> object:
-    """torch-pruning's group for removing output channels of a convolution."""
+    """Return torch-pruning's group for removing output channels of a convolution."""
     return graph.get_pruning_group(module, graph.get_pruner_of_module(module).prune_out_channels, list(channels))
 
 
 def _members(
     graph: object, module: nn.Module, channels: range, names: dict[nn.Module, str]
 ) -> list[tuple[str, tuple[int, ...]]]:
-    """The convolutions and BatchNorms whose output channels go with those of ``module``."""
+    """Return the convolutions and BatchNorms whose output channels go with those of ``module``."""
     found = []
     for dependency, places in pruning_group(graph, module, channels):
         target = dependency.target.module
@@ -162,7 +162,7 @@ def _members(
 
 
 def _masks(network: nn.Module, group: Group, zeroed: list[int]) -> dict[str, Tensor]:
-    """Masks of the weights, biases and BatchNorm scales and shifts of a group's channels."""
+    """Return masks of the weights, biases and BatchNorm scales and shifts of a group's channels."""
     masks = {}
     for name, channels in group.members:
         module = network.get_submodule(name)

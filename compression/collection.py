@@ -22,8 +22,7 @@ from oarseg.errors import ConfigError
 from oarseg.files import writing
 from oarseg.inference.bundle import BUNDLE, read_bundle
 from oarseg.inference.engines.packed.layout import SUFFIX
-from oarseg.inference.engines.ranges import FILE
-from oarseg.inference.engines.stored import FOLDER, LOCALIZER
+from oarseg.inference.engines.stored import FILE, FOLDER, LOCALIZER
 from oarseg.inference.modules import load_modules
 from oarseg.networks import UNet3d
 from oarseg.sites import Site

@@ -35,7 +35,7 @@ class Quantized:
 
 
 def decoded(codes: Tensor, values: Tensor, scale: Tensor) -> Tensor:
-    """``values[codes] * scale``: the one place where levels become weights, so that packed ones are the same."""
+    """Return ``values[codes] * scale``: the one place where levels become weights, so that packed ones are the same."""
     return values[codes.long()] * scale
 
 
@@ -65,7 +65,7 @@ class FakeQuantize(nn.Module):
 
     @torch.no_grad()
     def quantized(self, weight: Tensor) -> Quantized:
-        """What is stored of the full-precision ``weight``."""
+        """Return the stored form of the full-precision ``weight``."""
         scale = self.scale.detach()
         return Quantized(self.levels.codes(weight / scale), self.values, scale)
 
@@ -123,7 +123,7 @@ def quantize(network: nn.Module, count: int, scheme: str = "printed") -> None:
 
 
 def quantized(network: nn.Module) -> dict[str, Quantized]:
-    """What is stored of every quantized kernel, by parameter name; empty for a network that is not quantized."""
+    """Return the stored form of every quantized kernel, by parameter name; empty if the network is not quantized."""
     found = {}
     for name, module in convolutions(network).items():
         quantizer = parametrization(module, "weight", FakeQuantize)
@@ -136,7 +136,7 @@ def quantized(network: nn.Module) -> dict[str, Quantized]:
 
 
 def _masked(kernel: Quantized, mask: Tensor) -> Quantized:
-    """A kernel with zeros outside the mask; a table that has no zero gets one, as its last code."""
+    """Return a kernel with zeros outside the mask; a table that has no zero gets one, as its last code."""
     zero = torch.nonzero(kernel.values == 0).flatten()
     values = kernel.values if len(zero) else torch.cat([kernel.values, kernel.values.new_zeros(1)])
     code = int(zero[0]) if len(zero) else len(values) - 1

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from oarseg.errors import OutputError
+from oarseg.files import whole_file
 
 DICE, WEIGHTS_PICTURE = "dice.png", "weights.png"
 DPI = 110
@@ -21,7 +21,7 @@ EDGES = np.linspace(-0.5, 0.5, 201)
 
 
 def write_figures(root: Path, content: Mapping) -> list[str]:
-    """Draw the figures of ``report.json``'s content into ``root``; returns their names. Raises OutputError."""
+    """Draw the figures of ``report.json``'s content into ``root``; return their names. Raises OutputError."""
     drawn = []
     if any(step["stage"] in PANELS for step in content["steps"]):
         save(dice(content), root / DICE)
@@ -31,7 +31,7 @@ def write_figures(root: Path, content: Mapping) -> list[str]:
 
 
 def dice(content: Mapping, controls: Mapping[str, Mapping] | None = None) -> Figure:
-    """Dice of a chain, one panel a stage; the published values in grey. ``controls``: other chains by title."""
+    """Draw the Dice of a chain, a panel for each stage. ``controls``: other chains by title. Grey: published values."""
     figure = Figure(figsize=(11, 3.6), dpi=DPI, layout="constrained")
     for axes, (stage, key) in zip(figure.subplots(1, len(PANELS), sharey=True), PANELS.items(), strict=True):
         for title, chain in {"": content, **(controls or {})}.items():
@@ -52,7 +52,7 @@ def dice(content: Mapping, controls: Mapping[str, Mapping] | None = None) -> Fig
 
 
 def weights(content: Mapping) -> Figure:
-    """Histograms of all kernels' weights at the start, and as the last step of each stage has left them."""
+    """Draw histograms of all kernels' weights at the start and after the last step of each stage."""
     found = content["histograms"]
     figure = Figure(figsize=(3.2 * len(found), 3), dpi=DPI, layout="constrained")
     for axes, (name, counts) in zip(figure.subplots(1, len(found), sharey=True, squeeze=False)[0], found.items(),
@@ -66,7 +66,7 @@ def weights(content: Mapping) -> Figure:
 
 
 def sizes(chains: Mapping[str, Mapping]) -> Figure:
-    """Dice of every chain (its content by name) against MiB: whole, cut, and packed at each number of levels."""
+    """Draw the Dice of every chain (content by name) against MiB: whole, cut, and packed at each number of levels."""
     figure = Figure(figsize=(9, 4.5), dpi=DPI, layout="constrained")
     axes = figure.subplots()
     for name, content in chains.items():
@@ -86,13 +86,8 @@ def sizes(chains: Mapping[str, Mapping]) -> Figure:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all. Raises OutputError."""
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        FigureCanvasAgg(figure).print_png(str(partial))
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    with whole_file(path) as temporary:
+        FigureCanvasAgg(figure).print_png(str(temporary))
 
 
 def _curves(content: Mapping, stage: str, key: str) -> dict[str, list[tuple[float, float]]]:

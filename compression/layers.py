@@ -12,7 +12,7 @@ OUTPUT = "head"
 
 
 def convolutions(network: nn.Module) -> dict[str, nn.Module]:
-    """All convolutions by name, transposed ones included, in the order of the network's modules.
+    """Return all convolutions by name, transposed ones included, in the order of the network's modules.
 
     Raises ConfigError where there is none.
     """
@@ -23,16 +23,16 @@ def convolutions(network: nn.Module) -> dict[str, nn.Module]:
 
 
 def kernels(network: nn.Module) -> dict[str, Tensor]:
-    """The kernels of all convolutions by parameter name, as the forward pass uses them (masked, quantized)."""
+    """Return the kernels of all convolutions by parameter name, as the forward pass uses them (masked, quantized)."""
     return {f"{name}.weight": module.weight for name, module in convolutions(network).items()}
 
 
 def output_channel(module: nn.Module) -> int:
-    """The dimension of a convolution's weight that counts its kernels: 0, or 1 where it is transposed."""
+    """Return the dimension of a convolution's weight that counts its kernels: 0, or 1 where it is transposed."""
     return 1 if isinstance(module, nn.ConvTranspose3d) else 0
 
 
 def sparsity(network: nn.Module) -> float:
-    """Share of the kernels' weights that are zero."""
+    """Return the share of the kernels' weights that are zero."""
     weights = list(kernels(network).values())
     return sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)

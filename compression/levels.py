@@ -1,6 +1,6 @@
 """The levels of multi-valued weights (algorithm 4-3): into which bin a weight falls, and what the bin stands for.
 
-All tables are symmetric, so one is told by the edges and the magnitudes of its non-negative half.
+All tables are symmetric, so the edges and magnitudes of the non-negative half are enough to define one.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Levels:
         return negative + self.magnitudes
 
     def codes(self, weight: Tensor) -> Tensor:
-        """The code of each weight: uint8, of the weight's shape."""
+        """Return the code of each weight: uint8, of the weight's shape."""
         edges = torch.tensor(self.edges, dtype=weight.dtype, device=weight.device)
         place = torch.bucketize(weight.abs().contiguous(), edges)
         shift = int(self.magnitudes[0] != 0)
@@ -52,7 +52,7 @@ class Levels:
 
 
 def table(count: int, scheme: str) -> Levels:
-    """The table of ``count`` levels of a scheme.
+    """Return the table of ``count`` levels of a scheme.
 
     Args: ``count``: 2, or odd up to 255. ``scheme``: what a bin stands for, and which range is divided:
 
@@ -82,7 +82,7 @@ def table(count: int, scheme: str) -> Levels:
 
 
 def fitted_scale(weight: Tensor, levels: Levels, channel: int | None = None, steps: int = 50) -> Tensor:
-    """The scale with the least squared error of ``levels`` times scale, found by trying ``steps`` ranges.
+    """Return the scale with the least squared error of ``levels`` times scale, found by trying ``steps`` ranges.
 
     ``channel``: a dimension of ``weight`` along which each index has its own scale; None for one scale for all. Zero
     weights do not count, as they are masked where a table has no zero.

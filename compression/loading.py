@@ -15,10 +15,10 @@ from oarseg.training.weights import fit
 
 
 def read_packed(path: str | Path, network: nn.Module | None = None) -> dict[str, Tensor]:
-    """The state dict in a packed weight file.
+    """Return the state dict in a packed weight file.
 
-    ``network``: what the weights are for. Raises WeightsError where the file is missing, damaged, of a later version,
-    of another network, or absurdly large.
+    ``network``: the network that the weights should fit. Raises WeightsError if the file is missing, damaged, of a
+    later version, of another network, or absurdly large.
     """
     state = read_arrays(path)
     try:
@@ -33,7 +33,7 @@ def load_packed(network: nn.Module, path: str | Path) -> None:
 
 
 def unpacked(data: bytes, network: nn.Module | None = None) -> dict[str, Tensor]:
-    """The state dict in the bytes of a packed weight file. See :func:`read_packed`."""
+    """Return the state dict in the bytes of a packed weight file. See :func:`read_packed`."""
     return _tensors(arrays(data), network)
 
 

@@ -40,8 +40,8 @@ def hold(network: nn.Module, masks: Mapping[str, Tensor]) -> None:
     for name, mask in masks.items():
         module, key = owner(network, name)
         if mask.shape != getattr(module, key).shape:
-            found, wanted = tuple(mask.shape), tuple(getattr(module, key).shape)
-            raise ConfigError(f"mask of {name} has shape {found}, the parameter {wanted}")
+            found, expected = tuple(mask.shape), tuple(getattr(module, key).shape)
+            raise ConfigError(f"mask of {name} has shape {found}, the parameter {expected}")
         mask = mask.to(getattr(module, key).device)
         held = parametrization(module, key, Mask)
         if held is None:
@@ -51,7 +51,7 @@ def hold(network: nn.Module, masks: Mapping[str, Tensor]) -> None:
 
 
 def masks_of(network: nn.Module) -> dict[str, Tensor]:
-    """The masks that are held, by parameter name."""
+    """Return the masks that are held, by parameter name."""
     return {
         f"{name}.{key}" if name else key: item.mask
         for name, module in network.named_modules()
@@ -63,7 +63,7 @@ def masks_of(network: nn.Module) -> dict[str, Tensor]:
 
 
 def release(network: nn.Module) -> nn.Module:
-    """Remove every parametrization in place and leave plain weights, as the forward pass saw them; returns ``network``.
+    """Remove every parametrization in place and leave plain weights, as the forward pass saw them; return ``network``.
 
     Its state dict has the names again that it had before.
     """
@@ -79,7 +79,7 @@ def release(network: nn.Module) -> nn.Module:
 
 
 def owner(network: nn.Module, name: str) -> tuple[nn.Module, str]:
-    """The module that has the parameter ``name``, and the parameter's own name. Raises ConfigError without one."""
+    """Return the module that has the parameter ``name``, and the parameter's own name. Raises ConfigError."""
     path, _, key = name.rpartition(".")
     try:
         module = network.get_submodule(path)
@@ -92,7 +92,7 @@ def owner(network: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 
 def parametrization(module: nn.Module, key: str, kind: type[nn.Module]) -> nn.Module | None:
-    """The parametrization of a ``kind`` on a module's parameter, or None."""
+    """Return the parametrization of a ``kind`` on a module's parameter, or None."""
     if not parametrize.is_parametrized(module, key):
         return None
     return next((item for item in module.parametrizations[key] if isinstance(item, kind)), None)

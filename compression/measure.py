@@ -1,4 +1,4 @@
-"""What a forward pass of a compressed network costs beside that of the original one."""
+"""Cost of a forward pass of a compressed network beside that of the original one."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from oarseg.training.weights import fit, read_state
 
 
 def network_in(path: str | Path) -> UNet3d:
-    """The UNet3d whose plain weights a file holds, whatever its widths; without its intensity statistics."""
+    """Return the UNet3d of a file with plain weights, whatever its widths."""
     state = read_state(path)
     widths = widths_of(state)
     network = UNet3d(len(state["head.weight"]), widths=widths, in_channels=state["encoder.0.0.weight"].shape[1])
@@ -33,7 +33,7 @@ def network_in(path: str | Path) -> UNet3d:
 
 
 def costs(models: Mapping[str, Path], size: tuple[int, ...], repeats: int = 3) -> dict[str, dict[str, float]]:
-    """Cost of one pass of each model (path of plain weights by name) at ``size`` (D, H, W).
+    """Return the cost of one pass of each model (path of plain weights by name) at ``size`` (D, H, W).
 
     Returns by name: ``flops`` (a multiplication and an addition are two), ``seconds`` (median of ``repeats`` turns, in
     which the models take turns), ``peak_gib`` (resident memory of a fresh process).
@@ -51,13 +51,13 @@ def costs(models: Mapping[str, Path], size: tuple[int, ...], repeats: int = 3) -
 
 
 def valid_size(network: nn.Module, size: tuple[int, ...]) -> tuple[int, ...]:
-    """``size``, each rounded up to what the network's poolings divide."""
+    """Return ``size``, each number rounded up to a multiple of the network's factor."""
     factor = network_factor(network)
     return tuple(-(-n // factor) * factor for n in size)
 
 
 def flops(network: nn.Module, size: tuple[int, ...]) -> int:
-    """Floating-point operations of a pass, a multiplication and an addition counted as two; nothing is computed."""
+    """Return the floating-point operations of a pass, a multiplication and an addition counted as two."""
     image = torch.empty(1, 1, *valid_size(network, size), device="meta")
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         copy.deepcopy(network).to("meta")(image)
@@ -66,7 +66,7 @@ def flops(network: nn.Module, size: tuple[int, ...]) -> int:
 
 @torch.no_grad()
 def time_in_turns(networks: dict[str, nn.Module], size: tuple[int, ...], repeats: int) -> list[dict[str, float]]:
-    """Seconds of each network's pass, turn by turn; a first turn warms up and does not count."""
+    """Return the seconds of each network's pass, turn by turn; a first turn warms up and does not count."""
     run = AutocastInferer()
     for network in networks.values():
         network.to(memory_format=torch.channels_last_3d)
@@ -83,7 +83,7 @@ def time_in_turns(networks: dict[str, nn.Module], size: tuple[int, ...], repeats
 
 
 def peak_gib(path: Path, size: tuple[int, ...]) -> float:
-    """Peak resident memory of a fresh process that makes one pass."""
+    """Return the peak resident memory of a fresh process that makes one pass."""
     run = [sys.executable, "-m", "oarseg.compression.measure", str(path), "--size", *(str(n) for n in size)]
     return float(subprocess.run(run, capture_output=True, text=True, check=True).stdout.split()[-1])
 

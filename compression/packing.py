@@ -6,7 +6,6 @@ See :mod:`oarseg.inference.engines.packed.layout` for what it looks like. What c
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from oarseg.compression.fake_quantize import Quantized
 from oarseg.errors import ConfigError
+from oarseg.files import write_bytes
 from oarseg.inference.engines.packed.codec import CODECS, compressed, pack_bits
 from oarseg.inference.engines.packed.layout import DTYPES, MAGIC, PREFIX, VERSION, bits, checksum, fingerprint
 
@@ -22,7 +22,7 @@ from oarseg.inference.engines.packed.layout import DTYPES, MAGIC, PREFIX, VERSIO
 def packed(
     state: Mapping[str, Tensor], kernels: Mapping[str, Quantized] | None = None, codecs: tuple[str, ...] = CODECS
 ) -> bytes:
-    """A packed weight file.
+    """Return the content of a packed weight file.
 
     Args: ``state``: plain state dict (:func:`oarseg.compression.release` makes it so). ``kernels``: those of its
     tensors that are quantized (:func:`oarseg.compression.quantized`). ``codecs``: which to try; for comparisons.
@@ -45,13 +45,9 @@ def packed(
 def write_packed(
     path: str | Path, state: Mapping[str, Tensor], kernels: Mapping[str, Quantized] | None = None
 ) -> int:
-    """Write a packed weight file, whole or not at all; returns its bytes."""
-    path = Path(path)
+    """Write a packed weight file, whole or not at all; return its bytes."""
     data = packed(state, kernels)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)
+    write_bytes(path, data)
     return len(data)
 
 

@@ -20,15 +20,15 @@ from oarseg.errors import ConfigError
 from oarseg.training.precision import autocast
 from oarseg.training.weights import fit
 
-# Told by the chain, or without influence on what comes out.
-OWN = ("_meta_", "bundle_root", "device", "num_workers", "output_dir", "pretrained", "save_interval", "steps")
-OWN += ("val_interval",)
+# Set by the chain, or without influence on the weights.
+OWN = ("_meta_", "bundle_root", "device", "epochs", "num_workers", "output_dir", "pretrained", "save_interval")
+OWN += ("steps", "val_interval")
 NETWORK = "oarseg.networks.UNet3d"
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What a run leaves: the network that ships (the averaged one), its validation metrics, the name of the key metric.
+class TrainedNetwork:
+    """Result of a run: the averaged network, its validation metrics, the name of the key metric.
 
     ``steps``: optimizer steps of the whole run. ``size``: D, H, W, the largest volume the network saw in validation.
     """
@@ -52,24 +52,24 @@ class Recipe:
         self.dataset = cache(self._dataset)
 
     def settings(self, leave_out: tuple[str, ...] = ()) -> dict[str, str]:
-        """Every value of the config by its id, as text; without what does not matter and the ids in ``leave_out``."""
+        """Return every value of the config that matters by its id, as text, without the ids in ``leave_out``."""
         skip = {*OWN, *leave_out}
         return dict(_flat({key: value for key, value in self.text.items() if key not in skip}))
 
     def network(self, state: Mapping[str, Tensor], name: str | Path) -> nn.Module:
-        """The config's network with plain weights that came from ``name``; a UNet3d gets the widths of the weights.
+        """Return the config's network with plain weights from ``name``; a UNet3d gets the widths of the weights.
 
         Raises WeightsError or ConfigError where the weights are not such a network's.
         """
-        wanted = self.text["network_def"]
+        definition = self.text["network_def"]
         pairs = {}
-        if isinstance(wanted, Mapping) and wanted.get("_target_") == NETWORK:
-            pairs["network_def"] = {**wanted, "widths": widths_of(state)}
+        if isinstance(definition, Mapping) and definition.get("_target_") == NETWORK:
+            pairs["network_def"] = {**definition, "widths": widths_of(state)}
         network = self._parser(pairs).get_parsed_content("network_def")
         fit(network, state, name)
         return network
 
-    def run(self, network: nn.Module, folder: Path, steps: int, norm_batches: int = 0) -> Outcome:
+    def run(self, network: nn.Module, folder: Path, steps: int, norm_batches: int = 0) -> TrainedNetwork:
         """Train ``network`` for at least ``steps`` steps (whole epochs beyond the first), then validate its average.
 
         ``folder``: takes checkpoints and logs; a run that was stopped there goes on. No step is taken where ``steps``
@@ -80,6 +80,7 @@ class Recipe:
             "network_def": network,
             "output_dir": str(folder),
             "steps": steps,
+            "epochs": None,
             "pretrained": None,
             "validate::dataset": self.dataset("validate"),
         }
@@ -89,7 +90,7 @@ class Recipe:
             if not length:
                 raise ConfigError("there are fewer training cases than batch_size; nothing can be retrained")
         if steps:
-            # An epoch is cut short where fewer steps are asked for than it has.
+            # An epoch ends early if it has more steps than are to be taken.
             pairs["train::trainer::epoch_length"] = min(steps, length)
         parser = self._parser(pairs)
         done = 0
@@ -114,10 +115,10 @@ class Recipe:
 
 
 def calling_parser() -> ConfigParser:
-    """The parser of the config from which the caller is being built.
+    """Return the parser of the config from which the caller is being built.
 
-    MONAI gives a config's objects no way back to their config, which is what the chain runs again; so it is looked up
-    among the callers. Raises ConfigError where no config is being parsed.
+    The chain runs the training of that config again, with the command line's overrides. MONAI gives an object of a
+    config no way to its parser, so the parser is looked up among the callers. Raises ConfigError if there is none.
     """
     frame = inspect.currentframe()
     while frame is not None:
@@ -130,11 +131,11 @@ def calling_parser() -> ConfigParser:
 def _renormalize(parser: ConfigParser, batches: int) -> None:
     """Estimate the averaged network's BatchNorm statistics anew, from training batches.
 
-    Those of a few steps are of the last few crops only, and those of pruned weights of networks that are no more.
+    After a few steps they stem from the last few crops only, and in part from weights that have been pruned since.
     """
     network, device = parser.get_parsed_content("average").averaged, parser.get_parsed_content("device")
     loader, trainer = (parser.get_parsed_content(f"train::{part}") for part in ("dataloader", "trainer"))
-    # As the trainer prepares them, which may apply transforms too. A list, as they must not run in half precision.
+    # Prepared by the trainer, which may apply transforms. A list, since those must not run in half precision.
     images = [
         trainer.prepare_batch(batch, device)[0].contiguous(memory_format=torch.channels_last_3d)
         for batch in islice(loader, batches)
@@ -143,7 +144,7 @@ def _renormalize(parser: ConfigParser, batches: int) -> None:
         update_bn(images, network, device)
 
 
-def _validated(parser: ConfigParser, steps: int) -> Outcome:
+def _validated(parser: ConfigParser, steps: int) -> TrainedNetwork:
     """Validate the averaged network of a parsed config."""
     network = parser.get_parsed_content("average").averaged
     evaluator = parser.get_parsed_content("validate::evaluator")
@@ -156,17 +157,17 @@ def _validated(parser: ConfigParser, steps: int) -> Outcome:
     evaluator.run()
     hook.remove()
     state = evaluator.state
-    return Outcome(network, _scalars(state.metrics), state.key_metric_name, steps, tuple(size))
+    return TrainedNetwork(network, _scalars(state.metrics), state.key_metric_name, steps, tuple(size))
 
 
 def _scalars(metrics: Mapping) -> dict[str, float]:
-    """Metrics that are one number each; MONAI also keeps a dictionary of those that have a name each."""
+    """Return the metrics that are one number each; MONAI also keeps dictionaries of several."""
     single = {name: value for name, value in metrics.items() if isinstance(value, int | float | Tensor)}
     return {name: round(float(value), 6) for name, value in single.items() if torch.as_tensor(value).numel() == 1}
 
 
 def _copied(item: object) -> object:
-    """A copy of nested dictionaries and lists whose leaves are the same objects."""
+    """Return a copy of nested dictionaries and lists whose leaves are the same objects."""
     if isinstance(item, dict):
         return {key: _copied(value) for key, value in item.items()}
     return [_copied(value) for value in item] if isinstance(item, list) else item

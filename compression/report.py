@@ -14,7 +14,7 @@ from oarseg.compression.report_text import markdown
 from oarseg.compression.stages import STAGES, START
 from oarseg.compression.steps import FACTS, RECIPE, WEIGHTS, read
 from oarseg.errors import ConfigError
-from oarseg.files import write_text
+from oarseg.files import write_json, write_text
 from oarseg.training.weights import read_state
 
 PUBLISHED = Path(__file__).resolve().parent / "published.json"
@@ -22,10 +22,10 @@ JSON, MARKDOWN, COSTS = "report.json", "report.md", "costs.json"
 
 
 def write_report(root: Path, measure: bool = False) -> Path:
-    """Write ``report.json``, ``report.md`` and the figures into a chain's folder; returns the Markdown's path.
+    """Write ``report.json``, ``report.md`` and the figures into a chain's folder; return the Markdown's path.
 
-    ``measure``: take time and memory of the network before and after the removal, where they are not known yet and
-    both are there. Raises ConfigError where no step is done.
+    ``measure``: measure time and memory of the network before and after the removal of channels, if that is not done
+    yet. Raises ConfigError if no step is done.
     """
     steps = finished(root)
     if not steps:
@@ -37,14 +37,14 @@ def write_report(root: Path, measure: bool = False) -> Path:
         "histograms": histograms(root, steps),
         "published": published(root),
     }
-    write_text(root / JSON, json.dumps(content, indent=1) + "\n")
+    write_json(root / JSON, content)
     figures = write_figures(root, content)
     write_text(root / MARKDOWN, markdown(content, figures))
     return root / MARKDOWN
 
 
 def published(root: Path) -> dict | None:
-    """The published figures, which are of stage 1; None for a chain of stage 2, whose training names its organ."""
+    """Return the published figures, which are of stage 1; None for a chain of stage 2, whose config names an organ."""
     recipe = read(root / RECIPE)
     if recipe is not None and any(key.split("::")[0] == "organ" for key in recipe["settings"]):
         return None
@@ -52,7 +52,7 @@ def published(root: Path) -> dict | None:
 
 
 def finished(root: Path) -> list[dict]:
-    """The steps that are done, in the chain's order: ``stage``, ``name``, ``settings``, ``results``."""
+    """Return the steps that are done, in the chain's order: ``stage``, ``name``, ``settings``, ``results``."""
     found = []
     for stage in (START.stage, *STAGES):
         rows = []
@@ -65,7 +65,7 @@ def finished(root: Path) -> list[dict]:
 
 
 def layers(root: Path, steps: list[dict]) -> list[dict]:
-    """Parameters of every layer: at the start, and (nonzero) in what the last done stage before the levels has left."""
+    """Return the parameters of every layer at the start and (nonzero) after the last done stage before the levels."""
     begin = _parameters(root, START.stage, START.name)
     kept = {step["settings"]["begins_with"] for step in steps if step["stage"] == "levels"}
     stages = {step["stage"]: step for step in steps if step["stage"] in ("remove", "threshold")}
@@ -82,7 +82,7 @@ def layers(root: Path, steps: list[dict]) -> list[dict]:
 
 
 def histograms(root: Path, steps: list[dict]) -> dict[str, list[int]]:
-    """How many kernel weights lie between each two of ``EDGES`` after the last step of each stage, by step.
+    """Return how many kernel weights lie between each two of ``EDGES`` after the last step of each stage, by step.
 
     Weights beyond are counted at the ends.
     """
@@ -96,7 +96,7 @@ def histograms(root: Path, steps: list[dict]) -> dict[str, list[int]]:
 
 
 def _costs(root: Path, steps: list[dict], measure: bool) -> dict:
-    """What was measured, or is now; empty where the network is no UNet3d or has not been cut yet."""
+    """Return time and memory, measured now if need be; empty before channels are removed."""
     path = root / COSTS
     if path.is_file():
         return json.loads(path.read_text(encoding="utf-8"))
@@ -108,7 +108,7 @@ def _costs(root: Path, steps: list[dict], measure: bool) -> dict:
     models = {"start": root / START.stage / START.name / WEIGHTS, "remove": root / "remove" / cut["name"] / WEIGHTS}
     size = tuple(steps[0]["results"]["size"])
     found = {"size": list(size), "networks": costs(models, size)}
-    write_text(path, json.dumps(found, indent=1) + "\n")
+    write_json(path, found)
     return found
 
 
@@ -118,7 +118,7 @@ def _order(step: dict) -> tuple:
 
 
 def _parameters(root: Path, stage: str, name: str) -> dict[str, tuple[int, int]]:
-    """Number of trained values, and how many are not zero, of every layer by name."""
+    """Return how many values are trained, and how many of them are not zero, by layer."""
     state: Mapping[str, Tensor] = read_state(root / stage / name / WEIGHTS)
     found: dict[str, tuple[int, int]] = {}
     for key, value in state.items():

@@ -19,7 +19,7 @@ LAYERS = "Parameters of each layer"
 
 
 def markdown(content: Mapping, figures: Sequence[str]) -> str:
-    """``report.md`` from the content of ``report.json``. ``figures``: names of the pictures beside it."""
+    """Return ``report.md`` from the content of ``report.json``. ``figures``: names of the pictures beside it."""
     found = {"Steps": steps_table(content), LAYERS: _layers(content["layers"])}
     found = sections(content) if content["published"] else found
     parts = ["# Compression", start_line(content)]
@@ -33,18 +33,18 @@ def markdown(content: Mapping, figures: Sequence[str]) -> str:
 
 
 def start_line(content: Mapping) -> str:
-    """What the chain began with, in a sentence."""
+    """Return a sentence on the network that the chain began with."""
     found = first(content)
     return f"Began at Dice {found['dice']:.3f} with {found['parameters']} parameters, {_mib(found['bytes'])} MiB."
 
 
 def first(content: Mapping) -> Mapping:
-    """Results of the step "start", which every chain begins with."""
+    """Return the results of the step "start", which every chain begins with."""
     return content["steps"][0]["results"]
 
 
 def sections(content: Mapping, controls: Mapping[str, Mapping] | None = None) -> dict[str, str]:
-    """The report of stage 1 beside the published figures: text by title.
+    """Return the report of stage 1 beside the published figures: text by title.
 
     Published rows are there whatever the chain did. ``controls``: contents of other chains by title.
     """
@@ -64,7 +64,7 @@ def sections(content: Mapping, controls: Mapping[str, Mapping] | None = None) ->
 
 
 def steps_table(content: Mapping, controls: Mapping[str, Mapping] | None = None) -> str:
-    """All steps of a chain in one table, and what ``controls`` came to."""
+    """Return all steps of a chain, and of ``controls``, as one table."""
     rows = []
     for title, chain in {"": content, **(controls or {})}.items():
         for step in chain["steps"]:
@@ -76,7 +76,7 @@ def steps_table(content: Mapping, controls: Mapping[str, Mapping] | None = None)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """A Markdown table; fractions with three decimals, nothing for None."""
+    """Return a Markdown table; fractions with three decimals, nothing for None."""
     lines = [head, ["---"] * len(head), *([_cell(value) for value in row] for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
@@ -196,7 +196,7 @@ def _cell(value: object) -> str:
 
 
 def _size(found: Mapping) -> str | None:
-    """MiB of what a step would be stored in: packed, without its masked channels, or as it is."""
+    """Return the MiB of a step's weights: packed, without masked channels, or as they are."""
     count = found.get("packed_bytes", found.get("bytes_removed", found.get("bytes")))
     return None if count is None else _mib(count)
 

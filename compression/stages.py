@@ -1,4 +1,4 @@
-"""What each stage of the chain does to a network before it is retrained."""
+"""The change that each stage of the chain makes to a network before retraining."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ START = Step("start", "weights")
 
 
 def prepared(network: nn.Module, step: Step) -> tuple[nn.Module, dict]:
-    """The network that a step retrains, which is ``network`` masked or quantized, or a smaller one; and what to note.
+    """Return the network that a step retrains (``network`` masked or quantized, or a smaller one), and facts on it.
 
     Channels that were removed cannot come back; weights that are zero are masked again at every later step.
     """
@@ -43,6 +43,6 @@ def _seed(step: Step) -> int:
 
 @torch.no_grad()
 def _difference(network: nn.Module, cut: nn.Module) -> float:
-    """Largest absolute difference of logits on noise: of rounding, if nothing went wrong."""
+    """Return the largest absolute difference of logits on noise, which rounding alone should cause."""
     image = torch.rand(1, 1, *[2 * network.factor] * 3, generator=torch.Generator().manual_seed(0))
     return float((network.cpu().eval()(image) - cut.eval()(image)).abs().max())

@@ -9,7 +9,7 @@ from oarseg.errors import ConfigError
 
 
 def threshold_masks(network: nn.Module, threshold: float) -> dict[str, Tensor]:
-    """Masks that zero every kernel weight with an absolute value below ``threshold``; biases and BatchNorm stay.
+    """Return masks that zero every kernel weight with an absolute value below ``threshold``; biases and BatchNorm stay.
 
     Returns bool masks by parameter name, for :func:`oarseg.compression.hold`; what is zero already stays so. Raises
     ConfigError where the threshold is not positive or would empty a layer.
@@ -24,5 +24,5 @@ def threshold_masks(network: nn.Module, threshold: float) -> dict[str, Tensor]:
 
 
 def nonzero_masks(network: nn.Module) -> dict[str, Tensor]:
-    """Masks that hold the kernel weights at zero that are zero now."""
+    """Return masks that hold the kernel weights at zero that are zero now."""
     return {name: weight.detach() != 0 for name, weight in kernels(network).items()}

@@ -57,7 +57,7 @@ nitpick_ignore_regex = [
     ("py:func", r"oarseg\.training\.weights\.read_state"),
     (
         "py:class",
-        r"oarseg\.(compression\.recipe\.Outcome|networks\.losses\.PartialLabelLoss|sites\.codes\.SegmentCodes)",
+        r"oarseg\.(compression\.recipe\.TrainedNetwork|networks\.losses\.PartialLabelLoss|sites\.codes\.SegmentCodes)",
     ),
 ]
 

@@ -83,6 +83,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, bundles: Path, dataset_dir: Pa
     return folder, words, main(["run", *words])
 
 
+@pytest.mark.slow
 def test_stores_scores_and_facts(ran: tuple, dataset_dir: Path) -> None:
     folder, _, status = ran
     assert status == 0
@@ -111,6 +112,7 @@ def test_stores_scores_and_facts(ran: tuple, dataset_dir: Path) -> None:
     assert third["trainings"]["all"]["parameters"] == expected
 
 
+@pytest.mark.slow
 def test_one_network_for_all_organs_is_scored_with_the_weights_it_learnt(ran: tuple, bundles: Path) -> None:
     folder, words, _ = ran
     plan = load_plan(words[1])
@@ -125,6 +127,7 @@ def test_one_network_for_all_organs_is_scored_with_the_weights_it_learnt(ran: tu
     assert learnt, "some organ was drawn"
 
 
+@pytest.mark.slow
 def test_another_stage_one_makes_a_row_open_again(ran: tuple, tmp_path: Path) -> None:
     folder, words, _ = ran
     row, results = load_plan(words[1]).rows["both"], folder / "results"
@@ -132,6 +135,7 @@ def test_another_stage_one_makes_a_row_open_again(ran: tuple, tmp_path: Path) ->
     assert not done(replace(row, localizer="other"), results)
 
 
+@pytest.mark.slow
 def test_skips_what_is_done(ran: tuple, capsys: pytest.CaptureFixture) -> None:
     folder, words, _ = ran
     before = (folder / "results" / "deep.csv").stat().st_mtime_ns
@@ -144,6 +148,7 @@ def test_skips_what_is_done(ran: tuple, capsys: pytest.CaptureFixture) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_goes_on_with_a_trained_network(ran: tuple) -> None:
     """What is trained but not scored is scored without training again."""
     folder, words, _ = ran
@@ -158,6 +163,7 @@ def test_goes_on_with_a_trained_network(ran: tuple) -> None:
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
+@pytest.mark.slow
 def test_a_run_stopped_from_outside_tells_no_cost(ran: tuple) -> None:
     """Its processor time is lost, and too small a figure would be wrong."""
     folder, words, _ = ran
@@ -170,6 +176,7 @@ def test_a_run_stopped_from_outside_tells_no_cost(ran: tuple) -> None:
     assert facts["seconds"] is None
 
 
+@pytest.mark.slow
 def test_a_failed_row_holds_up_no_other(ran: tuple, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     folder, words, _ = ran
     words = list(words)
@@ -185,6 +192,7 @@ def test_a_failed_row_holds_up_no_other(ran: tuple, tmp_path: Path, capsys: pyte
     assert not (tmp_path / "results" / "broken.csv").exists()
 
 
+@pytest.mark.slow
 def test_other_settings_need_force(ran: tuple, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     folder, words, _ = ran
     words = list(words)
@@ -195,6 +203,7 @@ def test_other_settings_need_force(ran: tuple, tmp_path: Path, capsys: pytest.Ca
     assert "holds a run with other settings; use --force" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_unknown_row(ran: tuple, capsys: pytest.CaptureFixture) -> None:
     assert main(["run", "deeper", *ran[1]]) == 2
     assert "no row deeper in the plan; it has: deep, both, one" in capsys.readouterr().err

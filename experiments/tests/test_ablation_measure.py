@@ -49,6 +49,7 @@ def test_each_network_once() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_measures_a_small_plan(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     rows = [

@@ -161,6 +161,7 @@ def test_check_tells_drift(results: Path, tmp_path: Path, capsys: pytest.Capture
     assert "out of date; run: python -m experiments.ablation.run table" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not REPORT.is_file(), reason="the installed package has no docs")
 def test_the_projects_report_is_current() -> None:
     assert REPORT.read_text(encoding="utf-8") == report(load_plan(), RESULTS)

@@ -102,6 +102,7 @@ def test_every_published_figure_has_its_place(folders: list[str], tmp_path: Path
                 assert key not in figures or f"{figures[key]:.{digits}f}" in shown, (stage, name, key)
 
 
+@pytest.mark.slow
 def test_page_is_the_same_again_and_its_pictures_small(folders: list[str], tmp_path: Path, capsys) -> None:
     assert main([*folders, "--check"]) == 1
     assert "compression.md is not what" in capsys.readouterr().out

@@ -143,6 +143,7 @@ def test_the_box_is_the_one_that_stage_two_sees(pipeline: Pipeline, small_datase
         assert np.allclose((high - low)[[2, 1, 0]], size)
 
 
+@pytest.mark.slow
 def test_an_organ_that_is_not_found_counts_as_not_held(pipeline: Pipeline, small_dataset: Path) -> None:
     pipeline.networks |= {"localizer": blind}
     (case, silver), = section_cases(small_dataset, "validation")
@@ -191,6 +192,7 @@ def test_dice_falls_once_the_organ_leaves_the_box(
         assert 0.3 < far.share < 0.7 and far.dice < 0.85
 
 
+@pytest.mark.slow
 def test_from_the_data_set_to_the_page(
     pipeline: Pipeline, small_dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -70,6 +70,7 @@ class BlankDraw:
             write_label(path, np.zeros((2, 3, 4)), np.eye(4))
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path: Path) -> None:
     work = [(tmp_path / f"{name}.nii.gz", contour_files(tmp_path, name)) for name in "abc"]
     write_label(work[0][1][0], np.ones((2, 3, 4)), np.eye(4))

@@ -93,6 +93,7 @@ def measured(bundle: Path, ct: Path) -> tuple[dict, dict]:
     return turns, summed_up(rows, turns)
 
 
+@pytest.mark.slow
 def test_every_figure_is_there(measured: tuple[dict, dict], bundle: Path) -> None:
     _, result = measured
     assert json.loads(json.dumps(result)) == result and result["repeats"] == 1
@@ -117,6 +118,7 @@ def test_every_figure_is_there(measured: tuple[dict, dict], bundle: Path) -> Non
     assert reference["ratio"]["whole"] == {"min": 1, "median": 1}
 
 
+@pytest.mark.slow
 def test_the_passes_are_counted(measured: tuple[dict, dict], bundle: Path) -> None:
     turns, result = measured
     (size,) = turns["reference"][0].ended.answer["passes"]["brainstem"]
@@ -126,6 +128,7 @@ def test_the_passes_are_counted(measured: tuple[dict, dict], bundle: Path) -> No
     assert result["rows"][0]["gflop_by_network"]["brainstem"] == pytest.approx(counted, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_the_table_names_every_row(measured: tuple[dict, dict]) -> None:
     text = markdown(measured[1])
     assert "NIfTI CT of 24 x 24 x 24 voxels" in text and "1 turn(s)" in text

@@ -30,6 +30,7 @@ def test_network_of_a_file_has_its_widths(models: dict[str, Path]) -> None:
     assert not network.training
 
 
+@pytest.mark.slow
 def test_costs(models: dict[str, Path]) -> None:
     found = costs(models, (16, 24, 32), repeats=1)
     size = 16 * 24 * 32
@@ -49,6 +50,7 @@ def test_costs(models: dict[str, Path]) -> None:
         assert 0.05 < row["peak_gib"] < 4
 
 
+@pytest.mark.slow
 def test_peak_is_this_process(models: dict[str, Path]) -> None:
     block = torch.ones(150 * 2**20)
     # Imports take 0.4 GiB, the block 0.6; a process that is started now does not inherit it.

@@ -33,6 +33,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     return json.loads((folder / "stored.json").read_text())["targets"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TARGETS)
 def test_a_result_or_one_error(name: str, stored: dict[str, dict]) -> None:
     outcomes = stored[name]["outcomes"]
@@ -41,12 +42,14 @@ def test_a_result_or_one_error(name: str, stored: dict[str, dict]) -> None:
     assert sum(outcomes.values()) >= INPUTS and "read" in outcomes and len(outcomes) > 1
 
 
+@pytest.mark.slow
 def test_every_target_is_tried(stored: dict[str, dict]) -> None:
     from experiments.benchmarks.fuzz_targets import TARGETS as known
 
     assert set(TARGETS) == set(known) == set(stored)
 
 
+@pytest.mark.slow
 def test_bounds_of_time_and_memory() -> None:
     """``bounds.py`` in a process of its own: a bound, and the signal of time over, are of all threads of a process."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "experiments/tests/fuzz/bounds.py"]
