@@ -19,8 +19,8 @@ NAME = "hn_ct_localizer"
 
 @pytest.fixture
 def copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A downloaded copy of a bundle, its configs only; Python's path is put back afterwards."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
+    """A downloaded copy of a bundle, its configs only; Python's path without bundles that ran, put back afterwards."""
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if not Path(p, "configs/metadata.json").is_file()])
     return Path(shutil.copytree(FOLDER / NAME / "configs", tmp_path / "downloaded" / NAME / "configs")).parent
 
 

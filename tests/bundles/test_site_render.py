@@ -143,7 +143,7 @@ def test_a_table_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture) -> N
     assert read(root / "chest_heart_ct_segmentation", "organ.json") == {"key": "heart"}
     assert main(["organs", "--site", str(table)]) == 0
     captured = capsys.readouterr()
-    assert "oesophagus" in captured.out and "no weights are installed for this site" in captured.err
+    assert "oesophagus" in captured.out and "site chest has no weights" in captured.err
     assert main(["bundles", "sync", "--check", *arguments]) == 0
     table.write_text(table.read_text(encoding="utf-8").replace('"std": 1.0', '"std": 2.0', 1), encoding="utf-8")
     assert main(["bundles", "sync", "--check", *arguments]) == 1
