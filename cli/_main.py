@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return stop.code if isinstance(stop.code, int) else REFUSED
     try:
         with _ended_by_signals():
-            return args.run(args)
+            return _run(args)
     except KeyboardInterrupt as stop:
         _say(f"interrupted; {printable(str(stop)) or 'nothing was written'}")
         return INTERRUPTED
@@ -76,6 +76,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         _trace(args)
         _say(f"unexpected error: {_line(error)}\n{_hint(error, args)}")
         return UNEXPECTED
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run the command and return its exit code. Raises ConfigError where a package of an extra is not installed."""
+    try:
+        return args.run(args)
+    except ModuleNotFoundError as error:
+        from oarseg.requires import lacking
+
+        raise lacking(args.parser.prog, error) or error from error
 
 
 def _parsed(words: list[str]) -> argparse.Namespace:

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     folder = (args.root or FOLDER) / args.bundle
     if not (folder / "configs" / "train.json").is_file():
         raise ConfigError(f"no bundle {args.bundle} in {folder.parent}; see oarseg bundles where, or give --root")
-    require("oarseg statistics", "torch", "monai", "ignite")
+    require("oarseg statistics", "torch", "monai")
     from oarseg.training.statistics import bundle_statistics, save_statistics
 
     mean, std = bundle_statistics(str(folder), str(args.dataset_dir), args.draws)

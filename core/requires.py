@@ -11,10 +11,6 @@ from oarseg.errors import ConfigError
 EXTRAS = {
     "torch": ("PyTorch", "monai"),
     "monai": ("MONAI", "monai"),
-    "ignite": ("PyTorch-Ignite", "monai"),
-    "fire": ("fire", "monai"),
-    "tensorboard": ("TensorBoard", "monai"),
-    "torch_pruning": ("torch-pruning", "monai"),
     "openvino": ("OpenVINO", "openvino"),
     "nncf": ("NNCF", "calibrate"),
     "highdicom": ("highdicom", "seg"),
@@ -48,6 +44,15 @@ def require(task: str, *packages: str) -> None:
     missing = [package for package in packages if not installed(package)]
     if missing:
         raise ConfigError(needs(task, *missing))
+
+
+def lacking(task: str, error: ModuleNotFoundError) -> ConfigError | None:
+    """Return the error to show for a failed import: the packages of its extra; None if no extra has the package."""
+    package = (error.name or "").partition(".")[0]
+    if package not in EXTRAS or installed(package):
+        return None
+    extra = EXTRAS[package][1]
+    return ConfigError(needs(task, *(p for p, (_, e) in EXTRAS.items() if e == extra and not installed(p))))
 
 
 def needs(task: str, *packages: str) -> str:

@@ -82,6 +82,12 @@ def test_how_it_ends(error, code, told, monkeypatch, capsys):
     assert told in said and "Traceback" not in said
 
 
+def test_a_package_that_is_not_installed_is_named_with_its_extra(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert run_with(monkeypatch, raising(ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn"))) == 2
+    assert "oarseg organs needs PyTorch: pip install 'oarseg[monai]'" in capsys.readouterr().err
+
+
 def test_verbose_shows_where_an_error_came_from(monkeypatch, capsys):
     monkeypatch.setattr("oarseg.cli.organs.load_site", lambda name: raising(InputError("bad"))())
     assert main(["organs", "-v"]) == 2

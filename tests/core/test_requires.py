@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from oarseg.errors import ConfigError
-from oarseg.requires import EXTRAS, installed, require
+from oarseg.requires import EXTRAS, installed, lacking, require
 
 
 class Blocked:
@@ -63,3 +63,9 @@ def test_every_extra_is_one_of_setup_cfg():
     setup = configparser.ConfigParser()
     setup.read(Path(__file__).parents[2] / "setup.cfg")
     assert {extra for _, extra in EXTRAS.values()} <= set(setup["options.extras_require"])
+
+
+def test_a_failed_import_becomes_the_line_for_its_extra(blocked):
+    error = lacking("oarseg evaluate", ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn"))
+    assert isinstance(error, ConfigError) and "oarseg evaluate needs PyTorch and MONAI" in str(error)
+    assert lacking("oarseg evaluate", ModuleNotFoundError("No module named 'oarseg.x'", name="oarseg.x")) is None
