@@ -1,19 +1,31 @@
-# Two commands: `make demo` and `make test`. Both make .venv and install oarseg into it first.
+# `make` installs everything into .venv; the other targets do so first.
 PYTHON ?= python3
 VENV ?= .venv
 # For example PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu" for the smaller CPU build of PyTorch.
 PIP_ARGS ?=
 BIN = $(VENV)/bin
+# Of the tests: processes, and further options.
+WORKERS ?= 2
+PYTEST_ARGS ?=
 MONAILABEL_VENV ?= .venv-monailabel
 MONAILABEL_PINS = tests/peers/constraints-monailabel.txt
 
-.PHONY: demo test test-monailabel lint docs sync reproduce-tables clean
+.PHONY: install demo test test-quick test-monailabel lint docs sync reproduce-tables clean
+
+install: $(VENV)/.installed
+	@echo "installed; run $(BIN)/oarseg, or oarseg after: source $(BIN)/activate"
 
 demo: $(VENV)/.installed
 	$(BIN)/oarseg demo
+	@echo "your own CT: $(BIN)/oarseg segment DICOM_FOLDER -o contours"
 
+# Everything, on two processors; one thread each, as threads that wait for each other cost more than they compute.
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+
+# The fast majority: without tests of many seconds and without other programs.
+test-quick: $(VENV)/.installed
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not peer" $(PYTEST_ARGS)
 
 # The bundles as models of a real MONAI Label server, which needs older packages and so an environment of its own (4 GB).
 test-monailabel: $(VENV)/.installed $(MONAILABEL_VENV)/.installed
@@ -29,7 +41,7 @@ docs: $(VENV)/.installed
 sync: $(VENV)/.installed
 	$(BIN)/oarseg bundles sync
 
-# docs/results.md, docs/localization.md, docs/compression.md, docs/reliability.md, the README's and the cards' tables, all from stored per-case CSVs.
+# The tables of docs/, README and cards, from stored results of every case.
 reproduce-tables: $(VENV)/.installed
 	$(BIN)/python -m experiments.ablation.run table
 	$(BIN)/python -m experiments.localization.run figure
@@ -40,12 +52,12 @@ reproduce-tables: $(VENV)/.installed
 $(VENV)/.installed: setup.cfg constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "oarseg needs Python 3.11 or newer")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e ".[test,docs,openvino,seg,cluster,node,dicomweb]"
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e ".[all,test,docs]"
 	touch $@
 
 $(MONAILABEL_VENV)/.installed: setup.cfg $(MONAILABEL_PINS)
 	$(PYTHON) -m venv $(MONAILABEL_VENV)
-	$(MONAILABEL_VENV)/bin/python -m pip install --quiet $(PIP_ARGS) -c $(MONAILABEL_PINS) monailabel 'dicomweb-client[gcp]' -e .
+	$(MONAILABEL_VENV)/bin/python -m pip install --quiet $(PIP_ARGS) -c $(MONAILABEL_PINS) monailabel 'dicomweb-client[gcp]' -e '.[monai]'
 	touch $@
 
 clean:
