@@ -22,7 +22,7 @@ Ranges = Mapping[str, tuple[float, float]]
 FIRST, HEAD = "encoder.0.0", "head"
 # Of PyTorch's BatchNorm.
 EPSILON = 1e-5
-STEPS = 256
+LEVELS = 256
 ONES, ZEROS = [1, 1, 1], [0, 0, 0]
 
 
@@ -140,7 +140,7 @@ class _Graph:
         if self.ranges is None or name not in self.rounded:
             return x
         low, high = (self._constant(np.full((1, 1, 1, 1, 1), value)) for value in self.ranges[name])
-        return self.ops.fake_quantize(x, low, high, low, high, STEPS)
+        return self.ops.fake_quantize(x, low, high, low, high, LEVELS)
 
     def _plain(self, name: str) -> np.ndarray:
         return np.asarray(self.state[f"{name}.weight"], np.float32)

@@ -24,9 +24,9 @@ from oarseg import __version__
 from oarseg.cpu import cpu_flags
 from oarseg.errors import ConfigError, OutputError
 from oarseg.files import PREFIX, write_bytes
+from oarseg.inference.engines.choose import PRECISIONS
 from oarseg.requires import needs
 
-PRECISIONS = ("fp32", "bf16", "int8")
 # Of the graphs that are compiled: to be raised when the same weights are built into another one.
 REVISION = 1
 HINTS = {"fp32": "f32", "bf16": "bf16"}
@@ -55,8 +55,8 @@ class OpenVinoCore:
 
     def checked(self, precision: str) -> str:
         """Return ``precision``: "fp32", "bf16" or "int8". Raises ConfigError if this CPU does not have it."""
-        if precision not in PRECISIONS:
-            raise ConfigError(f"the engine openvino computes in {', '.join(PRECISIONS)}, not {precision!r}")
+        if precision not in PRECISIONS["openvino"]:
+            raise ConfigError(f"the engine openvino computes in {', '.join(PRECISIONS['openvino'])}, not {precision!r}")
         if precision == "bf16" != self.float:
             raise ConfigError("this CPU has no bfloat16 (AVX-512 bf16 or AMX); use openvino:fp32")
         return precision

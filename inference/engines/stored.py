@@ -36,8 +36,8 @@ SCHEMA = 1
 # Where a state dict has the statistics of the training intensities; 0.1.0's have none, and the site table's hold.
 MEAN, STD = "standardize.mean", "standardize.std"
 # Networks compute in float32.
-MOST = float(np.finfo(np.float32).max)
-LEAST = float(np.finfo(np.float32).tiny)
+MOST_FLOAT = float(np.finfo(np.float32).max)
+LEAST_FLOAT = float(np.finfo(np.float32).tiny)
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,8 @@ def _row(folder: Path, name: str, row: Mapping[str, Any]) -> Row:
     ranges = {str(key): (float(low), float(high)) for key, (low, high) in row["ranges"].items()}
     numbers = [mean, std, *(value for pair in ranges.values() for value in pair)]
     # Not a number is not below anything either.
-    if not all(abs(n) <= MOST for n in numbers) or std < LEAST or any(low > high for low, high in ranges.values()):
+    possible = all(abs(n) <= MOST_FLOAT for n in numbers) and std >= LEAST_FLOAT
+    if not possible or any(low > high for low, high in ranges.values()):
         raise ValueError(f"{name} has a number that cannot be, or a range whose low end is the higher one")
     poolings = sum(key.startswith("up.") for key in ranges)
     if set(ranges) - {last(poolings)} != set(names(poolings)):
