@@ -104,11 +104,11 @@ def _ray() -> ModuleType:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     # Without it Ray hides the GPUs from workers that ask for none, and warns about it.
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    # Its remarks on tokens and the like, which it writes before it sets the level that ``init`` is given.
-    logging.getLogger("ray").setLevel(logging.ERROR)
     require("oarseg batch", "ray")
     import ray
 
+    # Its remarks on tokens and the like, which it writes before it sets the level that ``init`` is given.
+    logging.getLogger("ray").setLevel(logging.ERROR)
     return ray
 
 

@@ -1,4 +1,4 @@
-"""A cohort's results at a glance: ``cases.csv`` for programs, ``index.html`` for people, both from the journal."""
+"""Tables of a cohort's results from its journal: ``cases.csv`` for programs, ``index.html`` for people."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ HEAD = """<!DOCTYPE html>
 <title>oarseg: cohort</title>
 <style>
 body { background: #101418; color: #e8ecf0; font: 14px/1.4 system-ui, sans-serif; margin: 1rem; }
-a { color: #8ec5ff; } table { border-collapse: collapse; } th, td { padding: .15rem .7rem .15rem 0; text-align: right; }
+a { color: #8ec5ff; } table { border-collapse: collapse; }
+th, td { padding: .15rem .7rem .15rem 0; text-align: right; vertical-align: top; white-space: nowrap; }
 th { color: #8d98a3; font-weight: normal; position: sticky; top: 0; background: #101418; }
-.text { text-align: left; } .odd { color: #ffd166; } .failed { color: #ff7b7b; } .note { color: #8d98a3; }
+.text { text-align: left; } .long { min-width: 30rem; white-space: normal; }
+.odd { color: #ffd166; } .failed { color: #ff7b7b; } .note { color: #8d98a3; }
 </style></head><body>
 """
 
@@ -45,7 +47,7 @@ def write_summary(out: Path, rows: Mapping[str, Mapping[str, Any]], site: Site) 
 
 
 def table(rows: list[Mapping[str, Any]], organs: list[str]) -> str:
-    """CSV: a case a line, a volume (cm3) a column, blank where an organ was not found."""
+    """Return CSV: one line for each case, one column for each volume (cm3), blank where an organ was not found."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(
@@ -74,13 +76,15 @@ def table(rows: list[Mapping[str, Any]], organs: list[str]) -> str:
 
 
 def page(rows: list[Mapping[str, Any]], organs: list[str], site: Site) -> str:
-    """A table of all cases with links to their pages; volumes outside the usual range stand out."""
+    """Return a table of all cases with links to their pages; volumes outside the usual range stand out."""
     done = [row for row in rows if row["status"] == DONE]
     title = (
         f"<h1>{len(done)} of {len(rows)} cases contoured by oarseg {__version__}</h1><p>{html.escape(DISCLAIMER)}</p>"
     )
     heads = ["case", *(site.organ(key).name for key in organs), "seconds", "remarks"]
-    lines = ["<tr>" + "".join(f"<th>{html.escape(head)}</th>" for head in heads) + "</tr>"]
+    kinds = {0: ' class="text"', len(heads) - 1: ' class="text long"'}
+    cells = (f"<th{kinds.get(n, '')}>{html.escape(head)}</th>" for n, head in enumerate(heads))
+    lines = [f"<tr>{''.join(cells)}</tr>"]
     lines += [_line(row, organs, site) for row in sorted(rows, key=lambda row: row["status"] == DONE)]
     lines.append(_medians(done, organs))
     note = '<p class="note">cm³; failed cases first; in yellow what lies outside the usual range of the organ.</p>'
@@ -91,7 +95,7 @@ def _line(row: Mapping[str, Any], organs: list[str], site: Site) -> str:
     name = html.escape(row["case"])
     if row["status"] != DONE:
         reason = html.escape(row.get("reason", ""))
-        cells = f'<td class="text">{name}</td><td class="text" colspan="{len(organs) + 2}">{reason}</td>'
+        cells = f'<td class="text">{name}</td><td class="text long" colspan="{len(organs) + 2}">{reason}</td>'
         return f'<tr class="failed">{cells}</tr>'
     volumes, cells = _volumes(row), []
     for key in organs:
@@ -102,7 +106,8 @@ def _line(row: Mapping[str, Any], organs: list[str], site: Site) -> str:
     link = f'<a href="{quote(row["case"])}/{CASE_PAGE}">{name}</a>'
     remarks = html.escape("; ".join(row.get("warnings", ())))
     seconds = f"{row.get('seconds', 0):.1f}"
-    return f'<tr><td class="text">{link}</td>{"".join(cells)}<td>{seconds}</td><td class="text">{remarks}</td></tr>'
+    ends = f'<td>{seconds}</td><td class="text long">{remarks}</td>'
+    return f'<tr><td class="text">{link}</td>{"".join(cells)}{ends}</tr>'
 
 
 def _medians(done: list[Mapping[str, Any]], organs: list[str]) -> str:
@@ -121,5 +126,5 @@ def _volumes(row: Mapping[str, Any]) -> Mapping[str, float]:
 
 
 def _plain(cell: object) -> object:
-    """Text that no spreadsheet takes for a formula."""
+    """Return text that no spreadsheet takes for a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell[:1] in ("=", "+", "-", "@") else cell

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from oarseg import __version__
 from oarseg.cohort.cases import CohortCase
-from oarseg.cohort.journal import DONE, FAILED, SETTINGS
+from oarseg.cohort.journal import DONE, FAILED, PAGE, SETTINGS
 from oarseg.errors import ConfigError, OarsegError
 from oarseg.images.results_folder import RTSTRUCT, SEG
 from oarseg.inference.bundle import read_bundle
 from oarseg.process import peak_memory_mib
-from oarseg.text import printable
+from oarseg.text import one_line
 
 if TYPE_CHECKING:
     from oarseg.dicomweb import Server
@@ -47,7 +47,8 @@ class CohortWorker:
         try:
             with case.opened(near=Path(out).parent) as (source, series):
                 result = segment(
-                    source, out, series=series, formats=self.formats, overwrite=True, pipeline=self.pipeline
+                    source, out, series=series, formats=self.formats, overwrite=True, pipeline=self.pipeline,
+                    overview=f"../{PAGE}",
                 )
         except Exception as error:  # noqa: BLE001 - one odd case must not end a cohort
             reason = _reason(error)
@@ -103,5 +104,5 @@ def _holds(source: str) -> bool:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, OarsegError):
-        return printable(str(error))
+        return one_line(str(error))
     return f"unexpected error: {type(error).__name__}: {' '.join(str(error).split())[:200]}"

@@ -18,21 +18,11 @@ FETCHING, STORING = "fetching the CT", "storing"
 
 
 def segment_series(
-    server: Server | str,
-    series: str,
-    out: str | Path | None = None,
-    *,
-    study: str | None = None,
-    store_results: bool = False,
-    organs: Sequence[str] | None = None,
-    device: str = "auto",
-    engine: str = "auto",
-    formats: Sequence[str] | None = None,
-    overwrite: bool = False,
-    bundle: str | Path | None = None,
-    pipeline: Pipeline | None = None,
-    progress: Callable[[str], None] | None = None,
-) -> Result:
+    server: Server | str, series: str, out: str | Path | None = None, *, study: str | None = None,
+    store_results: bool = False, organs: Sequence[str] | None = None, device: str = "auto", engine: str = "auto",
+    formats: Sequence[str] | None = None, overwrite: bool = False, bundle: str | Path | None = None,
+    pipeline: Pipeline | None = None, progress: Callable[[str], None] | None = None,
+) -> Result:  # fmt: skip
     """Fetch a CT series, contour it as :func:`oarseg.segment` does, and, if requested, store RTSTRUCT and DICOM SEG.
 
     For research use only; not a medical device.

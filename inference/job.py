@@ -98,6 +98,7 @@ def segment(
     series: str | None = None, device: str = "auto", engine: str = "auto", formats: Sequence[str] | None = None,
     overwrite: bool = False, bundle: str | Path | None = None,
     pipeline: Pipeline | Callable[[], Pipeline] | None = None, progress: Progress | None = None,
+    overview: str = "",
 ) -> Result:  # fmt: skip
     """Contour the CT ``source`` and write the results into the folder ``out``.
 
@@ -117,6 +118,7 @@ def segment(
         pipeline: one to use again, so that a cohort loads the weights once, or a function that loads one; it has
             ``device``, ``engine``, ``organs`` and ``bundle`` of its own, which cannot be given beside it.
         progress: called with each step as it begins.
+        overview: link of the case page to a page over several cases; none by default.
     Returns the label map on the CT's own voxels, volumes, warnings and the report.
     Raises an OarsegError: InputError or GeometryError (the CT), ConfigError (an option), WeightsError, OutputError.
     Then ``out`` is as it was before.
@@ -128,7 +130,7 @@ def segment(
         raise InputError("no input: its path is empty")
     folder = ResultFolder(out, overwrite) if out is not None else nullcontext()
     with folder as results, warnings.catch_warnings(action="ignore"):
-        return _contoured(source, series, formats, load, _Steps(progress), results)
+        return _contoured(source, series, formats, load, _Steps(progress), results, overview)
 
 
 def _loader(
@@ -147,7 +149,7 @@ def _loader(
 
 def _contoured(
     source: str | Path, series: str | None, formats: Sequence[str] | None, load: Callable[[], Pipeline],
-    steps: _Steps, results: ResultFolder | None,
+    steps: _Steps, results: ResultFolder | None, overview: str,
 ) -> Result:  # fmt: skip
     """Read, segment and, where there is a folder for them, write the results."""
     with steps.step("read", "reading the CT"):
@@ -174,18 +176,18 @@ def _contoured(
     if results is None:
         return Result(found, report, site)
     with writing(results.folder):
-        _write_report(results, report, view, site)
+        _write_report(results, report, view, site, overview)
         files = tuple(sorted(p.name for p in results.staging.iterdir()))
     results.publish()
     return Result(found, report, site, results.folder, files)
 
 
-def _write_report(results: ResultFolder, report: dict[str, Any], view: View, site: Site) -> None:
+def _write_report(results: ResultFolder, report: dict[str, Any], view: View, site: Site, overview: str) -> None:
     """Write the report, with the checksums of the files that are there by now, and the page that shows it."""
     preview = results.staging / PREVIEW
     report["files"] = {p.name: sha256(p) for p in sorted(results.staging.iterdir())}
     (results.staging / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-    page = case_page(view, site, report, preview.read_bytes())
+    page = case_page(view, site, report, preview.read_bytes(), results.folder.resolve().name, overview)
     (results.staging / PAGE).write_text(page, encoding="utf-8")
 
 

@@ -22,6 +22,7 @@ from PIL import Image
 from oarseg.inference.report.preview import AXIAL, View, areas, best_level, shown_box
 from oarseg.sites import Organ, Site
 from oarseg.sites.volumes import published_volume
+from oarseg.text import printable
 
 FILES = Path(__file__).parent / "case_page_files"
 # Tones of the JPEG and the HU they stand for: most of them for soft tissue, some for air and bone.
@@ -32,11 +33,13 @@ MOST_VOXELS = 24_000_000
 THINNED = " The CT is large; of its voxels are shown: {steps}."
 
 
-def case_page(view: View, site: Site, report: Mapping[str, Any], preview: bytes) -> str:
+def case_page(
+    view: View, site: Site, report: Mapping[str, Any], preview: bytes, name: str = "contoured CT", overview: str = ""
+) -> str:
     """Return the page as HTML.
 
     Args: ``view`` of the CT and its label map, from ``lps_view``; ``report``: the content of ``report.json``;
-    ``preview``: a PNG.
+    ``preview``: a PNG; ``name``: of the case; ``overview``: link to a page over several cases, if there is one.
     """
     organs = [organ for organ in site.organs if organ.key in report["organs"]]
     shown = tuple(slice(low, high) for low, high in shown_box(view))
@@ -46,6 +49,9 @@ def case_page(view: View, site: Site, report: Mapping[str, Any], preview: bytes)
     labels, _ = mosaic(view.label[part])
     script, style = _text("viewer.js"), _text("style.css")
     return Template(_text("page.html")).substitute(
+        name=html.escape(printable(name)),
+        back=f'<p><a href="{html.escape(overview)}">all cases</a></p>' if overview else "",
+        series=_series(report["input"]),
         version=html.escape(report["versions"]["oarseg"]),
         disclaimer=html.escape(report["disclaimer"]),
         warnings=_warnings(report["warnings"]),
@@ -189,7 +195,15 @@ def _details(report: Mapping[str, Any]) -> str:
         "Seconds": {key: f"{value:.2f}" for key, value in report["seconds"].items()} | {"device": report["device"]},
         "Versions": report["versions"],
     }
-    return "\n".join(f"<h2>{html.escape(title)}</h2>{_terms(rows)}" for title, rows in tables.items() if rows)
+    return "\n".join(
+        f"<details><summary>{html.escape(title)}</summary>{_terms(rows)}</details>"
+        for title, rows in tables.items() if rows
+    )  # fmt: skip
+
+
+def _series(given: Mapping[str, Any]) -> str:
+    """Return which series was contoured: the hash of its UID, as in logs and in the names of a batch's cases."""
+    return f"Series {html.escape(given['series_sha256_16'])} (hashed), " if "series_sha256_16" in given else ""
 
 
 def _terms(rows: Mapping[str, Any]) -> str:

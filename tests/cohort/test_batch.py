@@ -43,6 +43,7 @@ def rows(out: Path) -> list[dict]:
 
 
 @ray
+@pytest.mark.slow
 def test_contours_all_it_can_and_goes_on_where_it_stopped(cohort, tmp_path, capsys):
     out = tmp_path / "out"
     command = ["batch", str(cohort), "-o", str(out), "--workers", "2", "--organs", "mandible,brainstem"]
@@ -57,10 +58,14 @@ def test_contours_all_it_can_and_goes_on_where_it_stopped(cohort, tmp_path, caps
     assert found["torn"]["status"] == "failed" and "torn.nii.gz" in found["torn"]["reason"]
     assert found["ct1"]["status"] == "done" and list(found) == ["ct0", "ct1", "ct2", "torn"]
     assert 'href="ct1/report.html"' in (out / "index.html").read_text()
+    page = (out / "ct1" / "report.html").read_text()
+    assert "<title>oarseg: ct1</title>" in page and 'href="../index.html"' in page
     # The same command again does nothing twice, and tries again what failed, now mended.
     (cohort / "torn.nii.gz").write_bytes((cohort / "ct0.nii.gz").read_bytes())
     before = {p: p.stat().st_mtime_ns for p in out.glob("ct*/report.json")}
     assert main([*command, "-q"]) == 0
+    # Nor does Ray say anything.
+    assert capsys.readouterr() == ("", "")
     assert {p: p.stat().st_mtime_ns for p in out.glob("ct*/report.json")} == before
     assert [row["case"] for row in rows(out)][4:] == ["torn"]
     # Other settings are not mixed in.
@@ -69,6 +74,7 @@ def test_contours_all_it_can_and_goes_on_where_it_stopped(cohort, tmp_path, caps
 
 
 @ray
+@pytest.mark.slow
 def test_another_ct_of_the_same_name_is_contoured_anew(cohort, tmp_path, phantom, capsys):
     out = tmp_path / "out"
     command = ["batch", str(cohort), "-o", str(out), "--workers", "1", "--organs", "mandible", "-q"]
@@ -103,6 +109,7 @@ def test_shares_fit_each_machine():
 
 
 @ray
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_kill_loses_nothing_and_repeats_nothing(cohort, tmp_path):
     out = tmp_path / "out"
@@ -130,6 +137,7 @@ def test_a_kill_loses_nothing_and_repeats_nothing(cohort, tmp_path):
 
 
 @ray
+@pytest.mark.slow
 def test_a_worker_that_dies_is_replaced(cohort, tmp_path, monkeypatch):
     from oarseg.cohort import Options, find_cases, run_cohort
     from oarseg.cohort import run as module

@@ -16,6 +16,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from oarseg.cohort import find_cases
 from oarseg.errors import ConfigError, InputError
+from oarseg.evaluation.references import find_references
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
@@ -125,6 +126,12 @@ def test_a_datalist(tmp_path):
                                 "validation": [{"image": "images/a.nii.gz"}]}))  # fmt: skip
     found = [(case.name, case.source) for case in find_cases(path)]
     assert found == [("a", str(tmp_path / "images/a.nii.gz")), ("b", str(tmp_path / "ct/b"))]
+
+
+def test_cases_of_a_data_set_have_the_names_that_evaluate_looks_for(dataset_dir):
+    names = [case.name for case in find_cases(dataset_dir / "dataset.json")]
+    found = [name for part in ("training", "validation") for name in find_references(dataset_dir, part, None)]
+    assert names == found == ["a", "b", "c", "d", "e"]
 
 
 @pytest.mark.parametrize(

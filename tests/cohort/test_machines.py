@@ -65,6 +65,7 @@ def test_no_cluster_at_the_address_is_said_at_once(tmp_path):
             run_cohort([], "in", tmp_path / "out", Options(address=address))
 
 
+@pytest.mark.slow
 def test_a_worker_whose_machine_is_gone_leaves_its_case_to_the_others(tmp_path, monkeypatch):
     ray = pytest.importorskip("ray")
 
@@ -95,6 +96,7 @@ def test_a_worker_whose_machine_is_gone_leaves_its_case_to_the_others(tmp_path, 
     assert (outcome.done, outcome.failed, len(made)) == (4, 0, 3)
 
 
+@pytest.mark.slow
 def test_says_when_there_is_no_room(tmp_path, monkeypatch):
     ray = pytest.importorskip("ray")
     from oarseg.cohort import turns

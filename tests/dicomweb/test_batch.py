@@ -56,6 +56,7 @@ def rows(out: Path) -> list[dict]:
     return [json.loads(line) for line in (out / JOURNAL).read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_query_is_contoured_and_stored(web, archive, tmp_path, capsys):
     out = tmp_path / "out"
     names = [series_name(uid) for uid in archive]
@@ -88,6 +89,7 @@ def test_a_query_is_contoured_and_stored(web, archive, tmp_path, capsys):
     assert "other settings (input)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_a_kill_makes_no_second_rtstruct(web, archive, tmp_path):
     """Killed after the server has a result and before that is written down."""
@@ -103,13 +105,14 @@ def test_a_kill_makes_no_second_rtstruct(web, archive, tmp_path):
     command = [sys.executable, "-m", "oarseg.cli", *batch(web, out, "--store", "-q", "--limit", "1")]
     running = subprocess.Popen(command, cwd=tmp_path, start_new_session=True)
     pids.append(running.pid)
-    running.wait(120)
+    running.wait(240)
     assert [row.get("stored") for row in rows(out)] == [None] and len(web.of_class("RTSTRUCT")) == 1
     web.instead["store"] = guarded
     assert main(batch(web, out, "--store", "-q", "--limit", "1")) == 0
     assert len(web.of_class("RTSTRUCT")) == 1 and rows(out)[-1]["stored"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_an_interrupt_leaves_no_images(web, archive, tmp_path):
     out = tmp_path / "out"
@@ -133,7 +136,7 @@ def test_an_interrupt_leaves_no_images(web, archive, tmp_path):
         assert running.poll() is None and time.monotonic() < until
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
-    assert "the same command continues" in running.communicate(timeout=60)[1] and running.returncode == 130
+    assert "the same command continues" in running.communicate(timeout=240)[1] and running.returncode == 130
     assert not list(out.glob(".oarseg-*"))
 
 

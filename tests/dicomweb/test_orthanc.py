@@ -20,10 +20,13 @@ from oarseg.dicomweb import NotStored, Server, fetched, find_series, series_of, 
 from oarseg.errors import InputError
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
-pytestmark = pytest.mark.skipif(
-    not (PROGRAM and PLUGIN.is_file()),
-    reason="needs Orthanc and its plugin: apt install orthanc orthanc-dicomweb",
-)
+pytestmark = [
+    pytest.mark.peer,
+    pytest.mark.skipif(
+        not (PROGRAM and PLUGIN.is_file()),
+        reason="needs Orthanc and its plugin: apt install orthanc orthanc-dicomweb",
+    ),
+]
 USER, PASSWORD = "oarseg", "a password of the test"
 
 
@@ -57,7 +60,8 @@ def _known(monkeypatch, _quick) -> None:
 
 def test_the_rtstruct_is_in_the_study_and_its_references_resolve(orthanc, root, demo_slices, tmp_path, capsys):
     series, out = str(demo_slices[0].SeriesInstanceUID), tmp_path / "out"
-    command = ["segment", "--dicomweb", root, "--series", series, "-o", str(out), "--organs", "mandible,brainstem"]
+    command = ["segment", "--dicomweb", root, "--series", series, "-o", str(out), "--organs", "mandible,brainstem",
+               "--store"]  # fmt: skip
     assert main(command) == 0
     assert capsys.readouterr().out.endswith(f"stored on {root}: rtstruct.dcm\n")
     # Again, as after an answer that got lost.
@@ -129,6 +133,7 @@ def test_orthanc_sends_uncompressed_what_cannot_be_decoded_here(root, tools, tmp
     assert {one.SOPInstanceUID: one.PixelData for one in got} == {one.SOPInstanceUID: one.PixelData for one in slices}
 
 
+@pytest.mark.slow
 def test_a_batch(orthanc, root, tmp_path, capsys):
     pytest.importorskip("ray", reason="needs Ray: pip install 'oarseg[cluster]'")
     before = len(orthanc.ask("/instances"))

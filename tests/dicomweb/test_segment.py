@@ -43,6 +43,7 @@ def refuses(handler) -> None:
     handler.reply_json({"00081198": {"vr": "SQ", "Value": failed}}, 409)
 
 
+@pytest.mark.slow
 def test_contours_come_into_the_study(web, demo, demo_slices, tmp_path, capsys):
     assert run(web, "--series", demo, "-o", "out", "--store") == 0
     said = capsys.readouterr()
@@ -93,6 +94,7 @@ def test_stopped_while_it_stores_it_tells_where_the_results_are(web, demo, capsy
     assert "nothing was written" not in said and Path("a folder/rtstruct.dcm").is_file()
 
 
+@pytest.mark.slow
 def test_from_python(web, demo, pipeline):
     server = Server(web.root)
     with pytest.raises(ConfigError, match="give one, or do not store"):

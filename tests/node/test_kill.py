@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("pynetdicom", reason="needs pynetdicom: pip install 'oarseg[node]'")
 
-FILE = Path(__file__).resolve().parents[2] / "experiments/benchmarks/node_bench.py"
+from experiments.benchmarks import node_bench
 
 
 @pytest.fixture
 def bench():
-    spec = importlib.util.spec_from_file_location("node_bench", FILE)
-    module = importlib.util.module_from_spec(spec)
-    # Its dataclass looks itself up there.
-    sys.modules["node_bench"] = module
-    spec.loader.exec_module(module)
-    with module.running() as made:
-        made.module = module
+    with node_bench.running() as made:
+        made.module = node_bench
         yield made
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 def test_kill_9_loses_nothing_and_repeats_nothing(bench):
     slices, wait_for = bench.module.new_ct(), bench.module.wait_for

@@ -118,6 +118,7 @@ def test_orthanc_gets_the_rtstruct_into_the_study_it_sent(site, tools, tmp_path)
 
 
 @pytest.mark.peer
+@pytest.mark.slow
 @orthanc_is_here
 def test_orthanc_sends_stable_ct_series_by_itself_and_no_others(site, tools, tmp_path):
     """With the script of node/deploy; the other way is the REST call of the test above."""

@@ -13,7 +13,7 @@ from PIL import Image
 
 from oarseg.inference.report import case_page as module
 from oarseg.inference.report.case_page import HU, TONES, case_page, mosaic, thinning, tone
-from oarseg.inference.report.measure import measure
+from oarseg.inference.report.content import measure
 from oarseg.inference.report.preview import lps_view
 from oarseg.sites import load_site
 from oarseg.sites.volumes import published_volume
@@ -218,6 +218,18 @@ def test_bars_boxes_and_windows_work(chromium, tmp_path):
     assert browser.execute_script(grey) == pytest.approx(255 * 540 / 2000, abs=6)
     fetched = browser.execute_script("return performance.getEntriesByType('resource').map(entry => entry.name)")
     assert [name for name in fetched if not name.startswith("data:")] == []
+
+
+def test_the_page_names_its_case_and_series_and_leads_back_to_the_batch():
+    hu, label, affine = phantom("LPS")
+    facts = report(label, affine)
+    facts["input"]["series_sha256_16"] = "0123456789abcdef"
+    made = case_page(lps_view(hu, label, affine), SITE, facts, PNG.getvalue(), "pt <1>", "../index.html")
+    assert "<title>oarseg: pt &lt;1&gt;</title>" in made and "<h1>pt &lt;1&gt;</h1>" in made
+    assert '<a href="../index.html">all cases</a>' in made and "Series 0123456789abcdef" in made
+    # Versions, checksums and seconds are folded away.
+    assert made.count("<details>") == made.count("</details>") >= 4 and "<details open" not in made
+    assert "all cases" not in page()
 
 
 def test_a_click_moves_the_other_planes(chromium, tmp_path):
