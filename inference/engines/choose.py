@@ -66,7 +66,7 @@ def openvino_is_quicker() -> bool:
 def check_engine(choice: str) -> tuple[str, str]:
     """Return engine and precision ("" for the quickest) of ``choice``; for callers with long work before it.
 
-    Raises ConfigError for an unknown engine or precision, and for OpenVINO if it is not installed.
+    Raises ConfigError for an unknown engine or precision, and for one that is not installed.
     """
     name, _, precision = choice.partition(":")
     if name not in PRECISIONS:
@@ -74,8 +74,8 @@ def check_engine(choice: str) -> tuple[str, str]:
     if precision not in ("", *PRECISIONS[name]):
         can = f"computes in {', '.join(PRECISIONS[name])}" if PRECISIONS[name] else "chooses the precision itself"
         raise ConfigError(f"engine {choice!r}: {name} {can}, not in {precision!r}")
-    if name == "openvino":
-        require("the engine openvino", "openvino")
+    if name != "auto":
+        require(f"the engine {name}", name)
     return name, precision
 
 
