@@ -290,8 +290,8 @@ def _beside(value: float | None, published: float | None) -> str:
 
 
 def _mean(stat: MeanStat | None, published: float | None) -> str:
-    told = _beside(stat.mean if stat else None, published)
-    return f"{told}, {span(stat)}" if stat and stat.low is not None else told
+    text = _beside(stat.mean if stat else None, published)
+    return f"{text}, {span(stat)}" if stat and stat.low is not None else text
 
 
 def _signed(stat: MeanStat | None) -> str:

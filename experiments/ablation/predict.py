@@ -63,9 +63,9 @@ def scores(
     inferer, network = predictor(row, plan, work_dir, bundles, device)
     bundle = plan.rows[row.localizer or row.name].trainings["localizer"].bundle
     prepare, site = _preprocessing(bundles / bundle), inferer.site
-    asked = {organ.key for organ in getattr(inferer, "organs", site.organs)}
+    trained_organs = {organ.key for organ in getattr(inferer, "organs", site.organs)}
     for case in load_datalist(dataset_dir, "validation"):
-        labelled = [key for key in case["labelled"] if key in asked]
+        labelled = [key for key in case["labelled"] if key in trained_organs]
         if not labelled:
             continue
         image = LoadImage(image_only=True, ensure_channel_first=True)(case["image"])

@@ -79,7 +79,7 @@ class Trial:
         """Until a machine has contoured a CT; it has been given its next one by then."""
         wait_for(lambda: any(row.get("machine") == machine.name for row in self.rows()), PATIENCE)
 
-    def told(self, code: int) -> str:
+    def outcome(self, code: int) -> str:
         """A line about what came out; an error as it was said. Raises RuntimeError where cases were lost."""
         done = [row for row in self.rows() if row["status"] == DONE]
         whole = [p for p in self.out.iterdir() if p.is_dir() and (p / "report.json").is_file()] if done else []
@@ -198,7 +198,7 @@ def main() -> int:
                 with machines(args.machines) as made:
                     trial = Trial(Path(folder), made, args.cases)
                     trial.assemble()
-                    line = trial.told(row(trial))
+                    line = trial.outcome(row(trial))
             except (RuntimeError, subprocess.TimeoutExpired) as error:
                 print(f"{row.__doc__}: {error}", file=sys.stderr)
                 return 1

@@ -50,6 +50,6 @@ def packed_files(draw: st.DrawFn, seed: bytes) -> bytes:
         return _whole(text_of(header), changed(blobs, draw(byte_changes)))
     if how == "deflated":
         return _whole(text_of(header), blobs, changed(_deflated(text_of(header)), draw(byte_changes)))
-    # A header of 64 MiB of spaces in 64 kB; with a size that is told, or not.
+    # A header of 64 MiB of spaces in 64 kB; with a size that is stated, or not.
     large = b" " * (1 << 26)
     return _whole(large, blobs, _deflated(large), draw(st.sampled_from([None, 100, 1 << 22])))

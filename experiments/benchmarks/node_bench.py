@@ -60,7 +60,7 @@ class Bench:
 
     ``hold``: seconds until the archive answers, ``hold_association``: until it takes the association. ``retry``: first
     and longest seconds between tries to deliver. ``hour``: seconds that a destination is down where a row says an
-    hour. ``asked``: associations that the archive was asked for. ``peak_mib``: highest resident memory of the node
+    hour. ``requested``: associations that the archive was asked for. ``peak_mib``: highest resident memory of the node
     (Linux only).
     """
 
@@ -77,7 +77,7 @@ class Bench:
     peak_mib: float = 0.0
     acked: dict[str, set[str]] = field(default_factory=dict)
     got: list[Dataset] = field(default_factory=list)
-    asked: int = 0
+    requested: int = 0
     process: subprocess.Popen | None = None
     archive: AE | None = None
 
@@ -128,7 +128,7 @@ class Bench:
         """Let the archive listen."""
         self.archive = AE("PLANNING")
         self.archive.add_supported_context(RTStructureSetStorage, [ExplicitVRLittleEndian])
-        handlers = [(evt.EVT_C_STORE, self._take), (evt.EVT_REQUESTED, self._asked)]
+        handlers = [(evt.EVT_C_STORE, self._take), (evt.EVT_REQUESTED, self._request)]
         self.archive.start_server(("127.0.0.1", self.archive_port), block=False, evt_handlers=handlers)
 
     def close_archive(self) -> None:
@@ -137,8 +137,8 @@ class Bench:
             self.archive.shutdown()
             self.archive = None
 
-    def _asked(self, event: evt.Event) -> None:
-        self.asked += 1
+    def _request(self, event: evt.Event) -> None:
+        self.requested += 1
         time.sleep(self.hold_association)
 
     def _take(self, event: evt.Event) -> int:
@@ -197,8 +197,8 @@ class Bench:
 
     def lost(self) -> int:
         """Acknowledged slices that no RTSTRUCT refers to."""
-        told = set().union(*(references(one) for one in self.got)) if self.got else set()
-        return len(set().union(*self.acked.values()) - told) if self.acked else 0
+        delivered = set().union(*(references(one) for one in self.got)) if self.got else set()
+        return len(set().union(*self.acked.values()) - delivered) if self.acked else 0
 
     def repeated(self) -> int:
         """RTSTRUCTs beyond the first of the same slices."""

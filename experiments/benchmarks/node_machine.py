@@ -64,7 +64,7 @@ def kill_connect(bench: Bench) -> None:
     """kill -9 while the destination is asked to take the result, before it has it"""
     bench.hold_association = 10.0
     bench.send_all(new_ct())
-    wait_for(lambda: bench.asked, 240)
+    wait_for(lambda: bench.requested, 240)
     time.sleep(random.uniform(0.0, 1.0))
     bench.kill()
     assert not bench.got

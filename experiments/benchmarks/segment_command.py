@@ -2,8 +2,8 @@
 
     python -m experiments.benchmarks.segment_command [CT] [--runs 3] [--engine auto] [--bundle DIR]
 
-Without CT, one of 512 x 512 x 150 voxels is made of the embedded average. Every figure is of a fresh process. The
-machine's speed is told by a reference in the same run: the same CT by PyTorch in full precision, weights loaded. The
+Without CT, one of 512 x 512 x 150 voxels is made of the embedded average. Every figure is of a fresh process, and
+a reference shows the machine's speed in the same run: the same CT by PyTorch in full precision, weights loaded. The
 ratios to it can be compared between machines and between busy and idle hours; the seconds cannot.
 """
 

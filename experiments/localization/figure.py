@@ -16,7 +16,8 @@ from experiments.localization.store import LEAST_SHARE, BoxRow, ShiftRow, by_org
 from experiments.localization.summary import curve, room
 from oarseg.bundles import FOLDER
 from oarseg.bundles.spec import bundle_specs
-from oarseg.errors import ConfigError, OutputError
+from oarseg.errors import ConfigError
+from oarseg.files import whole_file
 from oarseg.sites import Organ, Site
 
 SIZE_INCHES, DPI = (15.0, 7.6), 100
@@ -48,13 +49,8 @@ def write_figure(path: Path, boxes: Sequence[BoxRow], shifts: Sequence[ShiftRow]
     figure.text(0.055, 0.955, title, color=TEXT, fontsize=11)
     _legend(figure)
     _draw_room(figure.add_axes((0.755, 0.085, 0.23, 0.775)), boxes, site)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        canvas.print_png(str(partial))
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    with whole_file(path) as temporary:
+        canvas.print_png(str(temporary))
 
 
 def training_jitter(site: Site) -> dict[str, float]:
@@ -83,8 +79,8 @@ def _draw_curves(axes: Axes, organ: Organ, rows: Sequence[ShiftRow], jitter: flo
             alpha = 0.25 if start == "reference" else 0.12
             axes.fill_between(line.shifts_mm, *zip(*bounds, strict=True), color=color, alpha=alpha, linewidth=0)
     line = curve(rows, "reference") or curve(rows, "stage1")
-    told = f"Dice {line.dice:.2f}, n = {line.cases}" if line else "no result"
-    axes.set_title(f"{organ.name}\n{told}", color=TEXT, fontsize=9.5)
+    note = f"Dice {line.dice:.2f}, n = {line.cases}" if line else "no result"
+    axes.set_title(f"{organ.name}\n{note}", color=TEXT, fontsize=9.5)
 
 
 def _legend(figure: Figure) -> None:

@@ -64,8 +64,8 @@ def _propose(organ: Organ, groups: list[list[BoxRow]], extra: Triple) -> Proposa
         _largest(margin_for(group, field) for group in groups) for field in (none, organ.field_mm)
     )
     # A margin that the least size makes unnecessary stays unnecessary only with the allowance in the need.
-    wanted = _largest(margin_for(group, organ.field_mm, extra) for group in groups)
-    proposed = tuple(max(a, b) for a, b in zip(wanted, organ.margin_mm, strict=True))
+    needed = _largest(margin_for(group, organ.field_mm, extra) for group in groups)
+    proposed = tuple(max(a, b) for a, b in zip(needed, organ.margin_mm, strict=True))
     rows = [row for group in groups for row in group if row.found]
     field = _largest(field_for(group, extra) for group in groups)
     growth = tuple(np.mean([_sizes(r, organ, proposed) / _sizes(r, organ, organ.margin_mm) for r in rows], axis=0))
@@ -78,12 +78,12 @@ def margin_for(rows: Sequence[BoxRow], field: Triple, extra: Triple = (0.0, 0.0,
     Needs are raised by ``extra``. A need that the least size ``field`` meets asks for no margin. Organs that stage 1
     did not find count among the cases that may fail; no margin helps them.
     """
-    asked = []
+    needs = []
     for row in (r for r in rows if r.found):
         raised = [need + more for need, more in zip(row.needs, extra, strict=True)]
         room = [(f - size) / 2 for f, size in zip(field, row.size, strict=True)]
-        asked.append([max(0.0, need) if need > free else 0.0 for need, free in zip(raised, room, strict=True)])
-    return _whole(_spared(np.array(asked), _may_fail(rows)))
+        needs.append([max(0.0, need) if need > free else 0.0 for need, free in zip(raised, room, strict=True)])
+    return _whole(_spared(np.array(needs), _may_fail(rows)))
 
 
 def field_for(rows: Sequence[BoxRow], extra: Triple = (0.0, 0.0, 0.0)) -> Triple:

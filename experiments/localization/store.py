@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from oarseg.errors import ConfigError, InputError, OutputError
+from oarseg.errors import ConfigError, InputError
+from oarseg.files import whole_file
 from oarseg.sites import Organ, Site
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -112,16 +112,10 @@ def write_rows(path: Path, rows: Sequence[BoxRow | ShiftRow]) -> None:
     """Store rows of one kind as CSV, under a temporary name until whole. Raises OutputError where it cannot."""
     if not rows:
         raise ConfigError(f"nothing to write to {path.name}: no case labels an organ of the table")
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [f.name for f in fields(rows[0])])
-            writer.writeheader()
-            writer.writerows({k: _text(v) for k, v in asdict(row).items()} for row in rows)
-        os.replace(partial, path)
-    except OSError as error:
-        raise OutputError(f"cannot write {path}: {error.strerror or error}") from error
+    with whole_file(path) as temporary, open(temporary, "w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [f.name for f in fields(rows[0])])
+        writer.writeheader()
+        writer.writerows({k: _text(v) for k, v in asdict(row).items()} for row in rows)
 
 
 def read_boxes(path: Path, site: Site) -> list[BoxRow]:

@@ -2,7 +2,7 @@
 
 What is shared: every 3x3x3 convolution and transposed convolution of encoder and decoder, so all features. What each
 organ has of its own: BatchNorm (statistics, scale and shift), the last convolution, and the mean and standard deviation
-of its crops; 0.2 % of the weights. So the network is told which organ it is to find as FiLM tells it (E. Perez et al.,
+of its crops; 0.2 % of the weights. So the network learns which organ to find as in FiLM (E. Perez et al.,
 AAAI 2018: a scale and a shift a channel), but with the organ's own statistics, as N. Karani et al. (MICCAI 2018) share
 one U-Net between MR protocols. A one-hot input or heads alone would leave BatchNorm to one running mean over crops of
 different organs, spacings and contents, which is not what any of them shows at inference.

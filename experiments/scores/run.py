@@ -14,7 +14,6 @@ not found scores 0.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from oarseg.datasets.datalist import case_name, case_names
 from oarseg.errors import OarsegError
 from oarseg.evaluation.cases import TOLERANCE_MM, score_case
 from oarseg.evaluation.scores import write_scores
-from oarseg.files import writing
+from oarseg.files import whole_file
 from oarseg.geometry.label_map import LabelMap
 from oarseg.images.label_maps import check_same_grid, read_label_map
 from oarseg.images.nifti import write_label_map
@@ -58,11 +57,8 @@ def score_methods(
 
 
 def _keep(path: Path, label: np.ndarray, affine: np.ndarray) -> None:
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".partial-{path.name}")
-        write_label_map(partial, label, affine)
-        os.replace(partial, path)
+    with whole_file(path) as temporary:
+        write_label_map(temporary, label, affine)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -71,7 +71,7 @@ def alone(label: np.ndarray, organ: Organ, found: Measure | None) -> str | None:
 def unsure(mask: np.ndarray, scan: Scan, organ: Organ, found: Measure) -> str | None:
     """What shows that a network was not sure of the organ it drew as ``mask`` (i, j, k); None where nothing does.
 
-    Not asked of labels by registration: those know the organ beyond the scan's end, and fall to pieces only because
+    Not for labels by registration: those know the organ beyond the scan's end, and fall to pieces only because
     they were thin before they were put on coarse voxels.
     """
     if largest_piece(mask).sum() < LEAST_MAIN_PIECE * found.voxels:

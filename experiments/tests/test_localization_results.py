@@ -111,7 +111,7 @@ def test_rows_come_back_as_they_were_stored(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nothing to write"):
         store.write_rows(tmp_path / "none.csv", [])
     (tmp_path / "file").write_text("")
-    with pytest.raises(OutputError, match="cannot write"):
+    with pytest.raises(OutputError, match="boxes.csv cannot be written"):
         store.write_rows(tmp_path / "file" / "boxes.csv", boxes)
 
 
