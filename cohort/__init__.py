@@ -9,12 +9,5 @@ Case = CohortCase
 Outcome = CohortOutcome
 
 __all__ = [
-    "Case",
-    "Options",
-    "Outcome",
-    "RemoteCase",
-    "find_cases",
-    "find_remote_cases",
-    "run_cohort",
-    "source_of",
-]
+    "Case", "Options", "Outcome", "RemoteCase", "find_cases", "find_remote_cases", "run_cohort", "source_of",
+]  # fmt: skip

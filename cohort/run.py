@@ -174,14 +174,9 @@ def _cluster(
             cores = os.cpu_count() or 1
             # Of its own, whatever cluster is about; and for this machine alone.
             ray.init(
-                address="local",
-                _node_ip_address="127.0.0.1",
-                num_cpus=cores,
-                include_dashboard=False,
-                log_to_driver=False,
-                logging_level="ERROR",
-                configure_logging=False,
-            )
+                address="local", _node_ip_address="127.0.0.1", num_cpus=cores, include_dashboard=False,
+                log_to_driver=False, logging_level="ERROR", configure_logging=False,
+            )  # fmt: skip
     except Exception as error:  # noqa: BLE001 - what Ray raises has no class of its own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"Ray cannot be started or reached: {reason}") from error

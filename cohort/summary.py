@@ -50,37 +50,20 @@ def table(rows: list[Mapping[str, Any]], organs: list[str]) -> str:
     """Return CSV: one line for each case, one column for each volume (cm3), blank where an organ was not found."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(
-        [
-            "case",
-            "status",
-            "seconds",
-            *(f"{key}_cm3" for key in organs),
-            "not_found",
-            "warnings",
-            "computed_by",
-            "reason",
-        ]
-    )
+    volumes = (f"{key}_cm3" for key in organs)
+    writer.writerow(["case", "status", "seconds", *volumes, "not_found", "warnings", "computed_by", "reason"])
     for row in rows:
-        volumes = _volumes(row)
-        cells = [row["case"], row["status"], row.get("seconds", ""), *(volumes.get(key, "") for key in organs)]
-        joined = (
-            " ".join(row.get("missing", ())),
-            " | ".join(row.get("warnings", ())),
-            row.get("computed", ""),
-            row.get("reason", ""),
-        )
-        writer.writerow([_plain(cell) for cell in (*cells, *joined)])
+        cells = [row["case"], row["status"], row.get("seconds", ""), *(_volumes(row).get(key, "") for key in organs)]
+        cells += [" ".join(row.get("missing", ())), " | ".join(row.get("warnings", ()))]
+        writer.writerow([_plain(cell) for cell in (*cells, row.get("computed", ""), row.get("reason", ""))])
     return buffer.getvalue()
 
 
 def page(rows: list[Mapping[str, Any]], organs: list[str], site: Site) -> str:
     """Return a table of all cases with links to their pages; volumes outside the usual range stand out."""
     done = [row for row in rows if row["status"] == DONE]
-    title = (
-        f"<h1>{len(done)} of {len(rows)} cases contoured by oarseg {__version__}</h1><p>{html.escape(DISCLAIMER)}</p>"
-    )
+    title = f"<h1>{len(done)} of {len(rows)} cases contoured by oarseg {__version__}</h1>"
+    title += f"<p>{html.escape(DISCLAIMER)}</p>"
     heads = ["case", *(site.organ(key).name for key in organs), "seconds", "remarks"]
     kinds = {0: ' class="text"', len(heads) - 1: ' class="text long"'}
     cells = (f"<th{kinds.get(n, '')}>{html.escape(head)}</th>" for n, head in enumerate(heads))

@@ -48,13 +48,9 @@ def to_be_stored(row: dict[str, Any], store_on: Server | None) -> bool:
 
 
 def in_turns(
-    ray: ModuleType,
-    tasks: Iterator[CohortTask],
-    make: Callable[[], Any],
-    workers: int,
-    out: Path,
+    ray: ModuleType, tasks: Iterator[CohortTask], make: Callable[[], Any], workers: int, out: Path,
     store_on: Server | None,
-) -> Iterator[tuple[CohortCase, dict[str, Any]]]:
+) -> Iterator[tuple[CohortCase, dict[str, Any]]]:  # fmt: skip
     """Give each worker the next task as it becomes free, and yield each case with its row.
 
     A case's row is yielded, and so on disk, before the case is stored: after a crash the same files are offered again,

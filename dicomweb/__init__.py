@@ -12,14 +12,6 @@ from oarseg.dicomweb.server import HttpError, Server, series_name
 from oarseg.dicomweb.storing import NotStored, store
 
 __all__ = [
-    "HttpError",
-    "NotStored",
-    "RemoteSeries",
-    "Server",
-    "fetched",
-    "find_series",
-    "segment_series",
-    "series_name",
-    "series_of",
-    "store",
-]
+    "HttpError", "NotStored", "RemoteSeries", "Server", "fetched", "find_series", "segment_series", "series_name",
+    "series_of", "store",
+]  # fmt: skip

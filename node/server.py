@@ -26,14 +26,9 @@ class NodeServer(ThreadedAssociationServer):
     daemon_threads = True
 
     def __init__(
-        self,
-        *args: Any,
-        peers: tuple[str, ...],
-        connections: int,
-        idle_seconds: float,
-        report: Callable[[str, str], None],
-        **kwargs: Any,
-    ) -> None:
+        self, *args: Any, peers: tuple[str, ...], connections: int, idle_seconds: float,
+        report: Callable[[str, str], None], **kwargs: Any,
+    ) -> None:  # fmt: skip
         self._peers: list[Network] = [ipaddress.ip_network(peer) for peer in peers]
         self._most, self._idle, self._report = connections + SPARE_CONNECTIONS, idle_seconds, report
         super().__init__(*args, **kwargs)
