@@ -178,7 +178,7 @@ def test_where_they_are_used(made, site, monkeypatch) -> None:
     monkeypatch.setattr(choose, "openvino_gains", lambda: False)
     assert stored_networks("auto", made, MODEL, site) is None
     assert stored_networks("openvino", made, MODEL, site) is not None
-    monkeypatch.setattr(stored, "installed", lambda: False)
+    monkeypatch.setattr(stored, "installed", lambda package: False)
     assert stored_networks("auto", made, MODEL, site) is None
 
 
