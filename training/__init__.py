@@ -12,7 +12,6 @@ _MODULES = {
     "UpdateAverage": ".average",
     "ValidateByEpoch": ".schedule",
     "WeightAverage": ".average",
-    "autocast": ".autocast",
     "epoch_count": ".schedule",
     "fitting_loss": ".loss_check",
     "host_share": ".on_device",
