@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compare", metavar=("A", "B"), type=Path, nargs=2, help="two OUT folders or scores.csv")
     parser.add_argument("--section", help=f"of a data set's dataset.json (default: {SECTION})")
     parser.add_argument(
-        "--labelled", type=comma_list, metavar="A,B", help="organs that every reference was asked for, found or not"
+        "--labelled", type=comma_list, metavar="A,B", help="organs that every reference labels if the patient has them"
     )
     parser.add_argument("--names", type=Path, metavar="MAP.json", help="further ROI names: name to organ or null")
     parser.add_argument("--images", type=Path, metavar="DIR", help="CTs by case name, for the pictures")

@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--overwrite", action="store_true", help="replace earlier results in OUT; other files stay")
     parser.add_argument("--dicomweb", metavar="URL", help="fetch the series from this DICOMweb server")
-    parser.add_argument("--study", metavar="UID", help="the study of the series (default: the server is asked)")
+    parser.add_argument("--study", metavar="UID", help="the study of the series (default: found on the server)")
     parser.add_argument("--store", action="store_true", help="store the RTSTRUCT (and DICOM SEG) on the server")
     # 0.1.0 stored by default; its option to store nothing is accepted and changes nothing.
     parser.add_argument("--no-store", action="store_true", help=argparse.SUPPRESS)

@@ -90,8 +90,8 @@ def test_the_table_is_told_even_if_the_json_cannot_be_written(fake, tmp_path, ca
     ("device", "engines"), [("cpu", ["torch", "openvino"]), ("cuda", ["torch"]), ("cuda:1", ["torch"])]
 )
 def test_openvino_is_measured_on_the_cpu_alone(device, engines, fake, tmp_path, monkeypatch):
-    monkeypatch.setattr("oarseg.inference.engines.openvino_core.installed", lambda: True)
-    monkeypatch.setattr("oarseg.inference.engines.choose.installed", lambda: True)
+    monkeypatch.setattr("oarseg.requires.installed", lambda package: True)
+    monkeypatch.setattr("oarseg.inference.engines.choose.installed", lambda package: True)
     assert benchmark("--ct", tmp_path, "--device", device, "-q") == 0
     assert fake.engines == [None, *engines]
 

@@ -245,7 +245,7 @@ def test_ctrl_c_and_a_crash_leave_nothing(ct_folder, tmp_path, fake, capsys, mon
 
 
 def test_a_seg_says_where_highdicom_is_missing(ct_folder, tmp_path, fake, capsys, monkeypatch):
-    monkeypatch.setattr("oarseg.dicom.write.seg.find_spec", lambda name: None)
+    monkeypatch.setattr("oarseg.requires.installed", lambda package: package != "highdicom")
     assert segment(ct_folder, "-o", tmp_path / "out", "-q", "--format", "seg") == 2
     assert "pip install 'oarseg[seg]'" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
@@ -281,7 +281,7 @@ def test_an_empty_path_is_not_the_current_folder(ct_folder, tmp_path, fake, caps
 
 
 def test_all_that_can_be_written_without_highdicom(ct_folder, tmp_path, fake, monkeypatch):
-    monkeypatch.setattr("oarseg.dicom.write.seg.find_spec", lambda name: None)
+    monkeypatch.setattr("oarseg.requires.installed", lambda package: package != "highdicom")
     result = oarseg.segment(ct_folder, tmp_path / "out", formats=(name for name in ["all"]))
     assert names(tmp_path / "out") == ALL and "no DICOM SEG written" in " ".join(result.warnings)
 
