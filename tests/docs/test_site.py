@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from argparse import SUPPRESS
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
@@ -122,9 +123,9 @@ def test_errors_are_documented(site: Path, pages: dict[Path, Html]) -> None:
 
 
 def commands(parser=None, prefix: str = "oarseg") -> Iterator[tuple[str, list[str]]]:
-    """Each command's name and options."""
+    """Each command's name and the options that its help shows."""
     parser = parser or build_parser()
-    yield prefix, [option for action in parser._actions for option in action.option_strings]
+    yield prefix, [option for action in parser._actions if action.help != SUPPRESS for option in action.option_strings]
     for action in parser._actions:
         if hasattr(action, "choices") and isinstance(action.choices, dict):
             for name, sub in action.choices.items():
