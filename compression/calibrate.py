@@ -26,6 +26,7 @@ from oarseg.inference.engines.graph import build, last, names, ranges_of
 from oarseg.inference.engines.openvino_core import CompiledNetwork, OpenVinoCore, import_nncf
 from oarseg.inference.engines.packed.reading import read_arrays
 from oarseg.inference.engines.stored import FILE, FOLDER, LOCALIZER, MEAN, STD, SUFFIX, Row, read_table, write_table
+from oarseg.inference.localize import factor_of
 from oarseg.inference.pipeline import Pipeline
 from oarseg.sites import Site
 
@@ -119,8 +120,10 @@ def record(
 ) -> dict[str, list[np.ndarray]]:
     """Return the inputs of each network, by its name, for the CTs ``images``. The networks run in floats meanwhile."""
     core = OpenVinoCore(threads())
-    recorders = {name: Recorder(CompiledNetwork(compiling(core, row))) for name, row in rows.items()}
-    before, pipeline.networks = pipeline.networks, recorders
+    before = pipeline.networks
+    # A row without ranges does not know the network's factor; OpenVINO computes other sizes wrongly, or crashes.
+    recorders = {n: Recorder(CompiledNetwork(compiling(core, row), factor_of(before[n]))) for n, row in rows.items()}
+    pipeline.networks = recorders
     try:
         for number, image in enumerate(images, 1):
             progress(f"cases: {number} of {len(images)}")
