@@ -12,7 +12,7 @@ import torch
 
 from oarseg.bundles.render import sync
 from oarseg.compression import calibrate, read_packed
-from oarseg.errors import ConfigError
+from oarseg.errors import ConfigError, OarsegError
 from oarseg.geometry.volume import Volume
 from oarseg.inference import Pipeline
 from oarseg.inference.engines import stored
@@ -134,4 +134,5 @@ def test_a_bundle_with_a_method_of_its_own_is_refused(bundle: Path, dataset_dir:
             calibrate.calibrate(dataset_dir, 1, str(bundle))
     finally:
         config.write_text(before)
-    assert calibrate.main([str(bundle / "no data")]) == 2
+    with pytest.raises(OarsegError, match="no data"):
+        calibrate.calibrate(bundle / "no data", 1, str(bundle))
