@@ -55,6 +55,10 @@ class EvaluationJob:
     quiet: bool = False
 
 
+# Its name in 0.1.0.
+Job = EvaluationJob
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Rows of ``scores.csv`` and ``cases.csv``, their summary, and notes on what was left out or odd."""

@@ -80,7 +80,7 @@ class Result:
 
     @property
     def engine(self) -> str:
-        """What computed the contours, in a few words: "openvino int8 on cpu"."""
+        """What computed the contours, "OpenVINO, 8 bits, compressed networks, on cpu"."""
         return computed_by(self.report)
 
     def mask(self, organ: str) -> npt.NDArray[np.bool_]:

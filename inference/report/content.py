@@ -28,6 +28,8 @@ DISCLAIMER = (
 )
 # Raised when a field of report.json changes its meaning.
 SCHEMA = 1
+# Engines and precisions as people call them.
+WORDS = {"openvino": "OpenVINO", "torch": "PyTorch", "int8": "8 bits", "bf16": "bfloat16", "fp32": "float32"}
 PACKAGES = ("torch", "monai", "numpy", "nibabel", "pydicom", "openvino", "highdicom")
 
 
@@ -133,8 +135,11 @@ def make_report(
 
 
 def computed_by(report: Mapping[str, Any]) -> str:
-    """Return what computed the contours, in a few words: "openvino int8 on cpu"."""
-    return f"{report['engine']['name']} {report['engine']['precision']} on {report['device']}"
+    """Return what computed the contours: "OpenVINO, 8 bits, compressed networks, on cpu"."""
+    engine = report["engine"]
+    networks = "original" if engine["networks"].endswith(".pt") else "compressed"
+    name, precision = (WORDS.get(engine[key], engine[key]) for key in ("name", "precision"))
+    return f"{name}, {precision}, {networks} networks, on {report['device']}"
 
 
 def _organ_row(organ: Organ, measures: Mapping[str, Measure], missing: Mapping[str, str]) -> dict[str, Any]:

@@ -71,7 +71,7 @@ def test_a_pipeline_may_be_given_as_what_loads_it(ct: Path) -> None:
 
 def test_a_result_names_what_computed_it_and_takes_both_kinds_of_names(ct: Path) -> None:
     done = segment(ct, pipeline=Stub)
-    assert done.engine == "openvino int8 on cpu" and done.warnings == ["odd"]
+    assert done.engine == "OpenVINO, 8 bits, compressed networks, on cpu" and done.warnings == ["odd"]
     for name in ("mandible", "Bone_Mandible", "BONE_MANDIBLE"):
         assert done.mask(name).sum() == 512
     assert not done.mask("Brainstem").any()
