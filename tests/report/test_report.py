@@ -103,6 +103,6 @@ def test_the_report_says_what_was_found_and_what_was_not():
 
 
 def test_the_summary_has_a_line_an_organ():
-    assert computed_by(report(label_map())) == "torch fp32 on cpu"
+    assert computed_by(report(label_map())) == "PyTorch, float32, original networks, on cpu"
     lines = summary_lines(report(label_map()))
     assert len(lines) == 3 and "not found: stage 1" in lines[0] and "0.4 cm3" in lines[1]
