@@ -33,7 +33,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action.add_argument("-q", "--quiet", action="store_true", help="no progress")
     report = actions.add_parser("report", help="write the report of a compression chain again")
     report.add_argument("folder", type=Path, metavar="FOLDER", help="output_dir of the chain")
-    report.add_argument("--measure", action="store_true", help="measure time and memory again")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -69,9 +68,7 @@ def _calibrate(args: argparse.Namespace) -> int:
 
 
 def _report(args: argparse.Namespace) -> int:
-    from oarseg.compression.report import COSTS, write_report
+    from oarseg.compression.report import write_report
 
-    if args.measure:
-        (args.folder / COSTS).unlink(missing_ok=True)
-    print(write_report(args.folder, args.measure))
+    print(write_report(args.folder))
     return 0

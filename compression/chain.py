@@ -54,7 +54,7 @@ class Chain:
         levels: numbers of levels; each begins with what the threshold stage has left.
         schemes: of levels (see :func:`oarseg.compression.table`), each tried with each number.
         seed: of the random ranking.
-        measure: time and memory of the network before and after the removal, for the report.
+        measure: without effect; configs of 0.1.0 name it.
         parser: the config to retrain by; the one that the chain is built from where None.
 
     Raises ConfigError where the settings do not fit each other.
@@ -76,11 +76,11 @@ class Chain:
         levels: Sequence[int] = PRINTED,
         schemes: Sequence[str] | str = "printed",
         seed: int = 0,
-        measure: bool = True,
+        measure: bool = False,
         parser: ConfigParser | None = None,
     ) -> None:
         self.bundle_root, self.root, self.start = Path(bundle_root), Path(output_dir), Path(start)
-        self.measure, self.norm_batches = measure, norm_batches
+        self.norm_batches = norm_batches
         self.stages = [stage for stage in STAGES if isinstance(stages, Sequence) and stage in stages]
         self.ratios, self.ratio, self.ranking, self.seed = sorted(_listed("ratios", ratios)), ratio, ranking, seed
         self.thresholds, self.threshold = sorted(_listed("thresholds", thresholds)), threshold
@@ -108,7 +108,7 @@ class Chain:
                 self._do(step, base)
                 # A ratio or threshold goes on from the one before; numbers of levels do not depend on each other.
                 base = base if stage == "levels" else step.folder(self.root)
-        write_report(self.root, self.measure)
+        write_report(self.root)
         return self.root
 
     def _steps(self, stage: str) -> list[Step]:

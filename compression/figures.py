@@ -14,7 +14,7 @@ from oarseg.files import whole_file
 
 DICE, WEIGHTS_PICTURE = "dice.png", "weights.png"
 DPI = 110
-OURS, THEIRS = "#1f5fa8", "#999999"
+OURS = "#1f5fa8"
 PANELS = {"channels": "ratio", "threshold": "threshold", "levels": "levels"}
 # Of the histograms: the range that the published levels divide, and finer than their finest step.
 EDGES = np.linspace(-0.5, 0.5, 201)
@@ -30,22 +30,15 @@ def write_figures(root: Path, content: Mapping) -> list[str]:
     return [*drawn, WEIGHTS_PICTURE]
 
 
-def dice(content: Mapping, controls: Mapping[str, Mapping] | None = None) -> Figure:
-    """Draw the Dice of a chain, a panel for each stage. ``controls``: other chains by title. Grey: published values."""
+def dice(content: Mapping) -> Figure:
+    """Draw the Dice of a chain, a panel for each stage of ``PANELS``."""
     figure = Figure(figsize=(11, 3.6), dpi=DPI, layout="constrained")
     for axes, (stage, key) in zip(figure.subplots(1, len(PANELS), sharey=True), PANELS.items(), strict=True):
-        for title, chain in {"": content, **(controls or {})}.items():
-            for name, points in _curves(chain, stage, key).items():
-                axes.plot(*zip(*points, strict=True), marker="o", label=title or name)
-        other = _published(content, stage)
-        if other:
-            axes.plot(sorted(other), [other[k] for k in sorted(other)], "s--", color=THEIRS, label="published")
-        if stage == "levels":
-            _level_axis(axes)
+        for name, points in curves(content, stage, key).items():
+            axes.plot(*zip(*points, strict=True), marker="o", label=name)
         axes.set_xlabel({"channels": "ratio of channels"}.get(stage, stage))
         axes.grid(alpha=0.3)
-        if axes.lines:
-            axes.legend(fontsize=8)
+        finish_panel(axes, stage)
     figure.axes[0].set_ylabel("Dice on the validation cases")
     figure.axes[0].set_ylim(0, 1)
     return figure
@@ -65,52 +58,29 @@ def weights(content: Mapping) -> Figure:
     return figure
 
 
-def sizes(chains: Mapping[str, Mapping]) -> Figure:
-    """Draw the Dice of every chain (content by name) against MiB: whole, cut, and packed at each number of levels."""
-    figure = Figure(figsize=(9, 4.5), dpi=DPI, layout="constrained")
-    axes = figure.subplots()
-    for name, content in chains.items():
-        found = [step["results"] for step in content["steps"] if step["stage"] in ("start", "remove", "levels")]
-        points = sorted((row.get("packed_bytes", row["bytes"]) / 2**20, row["dice"]) for row in found)
-        axes.plot(*zip(*points, strict=True), marker="o", label=name)
-    axes.set_xscale("log")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
-    axes.set_xlabel("MiB: float32, or packed levels")
-    axes.set_ylabel("Dice on the validation cases")
-    axes.set_ylim(0, 1)
-    axes.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize=8)
-    return figure
-
-
 def save(figure: Figure, path: Path) -> None:
     """Write a PNG, whole or not at all. Raises OutputError."""
     with whole_file(path) as temporary:
         FigureCanvasAgg(figure).print_png(str(temporary))
 
 
-def _curves(content: Mapping, stage: str, key: str) -> dict[str, list[tuple[float, float]]]:
-    """Points of each curve of a panel: one, or one for each scheme of levels. A ratio of 0 is the start."""
-    curves: dict[str, list[tuple[float, float]]] = {}
+def curves(content: Mapping, stage: str, key: str) -> dict[str, list[tuple[float, float]]]:
+    """Return the points of each curve of a panel: one, or one for each scheme of levels. A ratio of 0 is the start."""
+    found: dict[str, list[tuple[float, float]]] = {}
     for step in content["steps"]:
         if step["stage"] == stage:
             begin = [(0.0, content["steps"][0]["results"]["dice"])] if stage == "channels" else []
-            points = curves.setdefault(step["settings"].get("scheme", "ours"), begin)
+            points = found.setdefault(step["settings"].get("scheme", "ours"), begin)
             points.append((step["settings"][key], step["results"]["dice"]))
-    return curves
+    return found
 
 
-def _published(content: Mapping, stage: str) -> dict[float, float]:
-    published = content["published"]
-    if not published:
-        return {}
-    found = {float(k): v["dice"] for k, v in published[stage].items() if "dice" in v}
-    return found | ({0.0: published["start"]["dice"]} if stage == "channels" else {})
-
-
-def _level_axis(axes: Axes) -> None:
-    ticks = sorted({int(x) for line in axes.lines for x in line.get_xdata()})
-    axes.set_xscale("log", base=2)
-    axes.set_xticks(ticks, [str(n) for n in ticks])
-    axes.minorticks_off()
+def finish_panel(axes: Axes, stage: str) -> None:
+    """Give a panel its legend and, for levels, an axis of the numbers that were drawn."""
+    if stage == "levels":
+        ticks = sorted({int(x) for line in axes.lines for x in line.get_xdata()})
+        axes.set_xscale("log", base=2)
+        axes.set_xticks(ticks, [str(n) for n in ticks])
+        axes.minorticks_off()
+    if axes.lines:
+        axes.legend(fontsize=8)

@@ -1,8 +1,7 @@
-"""The report of a chain: JSON, Markdown and figures from the steps that are done, with the published figures beside."""
+"""The report of a chain: JSON, Markdown and figures from the steps that are done."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,43 +11,27 @@ from torch import Tensor
 from oarseg.compression.figures import EDGES, write_figures
 from oarseg.compression.report_text import markdown
 from oarseg.compression.stages import STAGES, START
-from oarseg.compression.steps import FACTS, RECIPE, WEIGHTS, read
+from oarseg.compression.steps import FACTS, WEIGHTS, read
 from oarseg.errors import ConfigError
 from oarseg.files import write_json, write_text
 from oarseg.training.weights import read_state
 
-PUBLISHED = Path(__file__).resolve().parent / "published.json"
-JSON, MARKDOWN, COSTS = "report.json", "report.md", "costs.json"
+JSON, MARKDOWN = "report.json", "report.md"
 
 
-def write_report(root: Path, measure: bool = False) -> Path:
+def write_report(root: Path) -> Path:
     """Write ``report.json``, ``report.md`` and the figures into a chain's folder; return the Markdown's path.
 
-    ``measure``: measure time and memory of the network before and after the removal of channels, if that is not done
-    yet. Raises ConfigError if no step is done.
+    Raises ConfigError if no step is done.
     """
     steps = finished(root)
     if not steps:
         raise ConfigError(f"{root} holds no finished step of a compression chain; run it first")
-    content = {
-        "steps": steps,
-        "costs": _costs(root, steps, measure),
-        "layers": layers(root, steps),
-        "histograms": histograms(root, steps),
-        "published": published(root),
-    }
+    content = {"steps": steps, "layers": layers(root, steps), "histograms": histograms(root, steps)}
     write_json(root / JSON, content)
     figures = write_figures(root, content)
     write_text(root / MARKDOWN, markdown(content, figures))
     return root / MARKDOWN
-
-
-def published(root: Path) -> dict | None:
-    """Return the published figures, which are of stage 1; None for a chain of stage 2, whose config names an organ."""
-    recipe = read(root / RECIPE)
-    if recipe is not None and any(key.split("::")[0] == "organ" for key in recipe["settings"]):
-        return None
-    return json.loads(PUBLISHED.read_text(encoding="utf-8"))
 
 
 def finished(root: Path) -> list[dict]:
@@ -92,23 +75,6 @@ def histograms(root: Path, steps: list[dict]) -> dict[str, list[int]]:
         values = np.concatenate([value.float().numpy().ravel() for value in state.values() if value.ndim == 5])
         counts = np.histogram(np.clip(values, EDGES[0], EDGES[-1]), EDGES)[0]
         found[f"{step['stage']} {step['name']}"] = counts.tolist()
-    return found
-
-
-def _costs(root: Path, steps: list[dict], measure: bool) -> dict:
-    """Return time and memory, measured now if need be; empty before channels are removed."""
-    path = root / COSTS
-    if path.is_file():
-        return json.loads(path.read_text(encoding="utf-8"))
-    cut = next((step for step in steps if step["stage"] == "remove"), None)
-    if not measure or cut is None:
-        return {}
-    from oarseg.compression.measure import costs
-
-    models = {"start": root / START.stage / START.name / WEIGHTS, "remove": root / "remove" / cut["name"] / WEIGHTS}
-    size = tuple(steps[0]["results"]["size"])
-    found = {"size": list(size), "networks": costs(models, size)}
-    write_json(path, found)
     return found
 
 

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from experiments.ablation.plan import PLAN, Plan, load_plan
 from experiments.ablation.train import network_of
+from experiments.compression.costs import flops, time_in_turns, valid_size
 from experiments.peers.shared import SharedUNets
 from oarseg.bundles import FOLDER
-from oarseg.compression.measure import flops, time_in_turns, valid_size
 from oarseg.inference import AutocastInferer, autocast
 from oarseg.networks import TwoStageNet
 from oarseg.process import peak_memory_mib

@@ -16,10 +16,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from experiments.compression.published import SAVED_LEGEND, SOURCE, dice, sections
+from experiments.compression.published import sizes as sizes_figure
 from experiments.compression.shipped import shipped_section
 from experiments.compression.stored import RESULTS, bundles, controls_of, read_stored, store
 from oarseg.compression import figures
-from oarseg.compression.report_text import LEGEND, MIB, PUBLISHED, first, sections, start_line, steps_table, table
+from oarseg.compression.report_text import MIB, first, start_line, steps_table, table
 from oarseg.errors import ConfigError, OarsegError
 from oarseg.files import write_text
 
@@ -59,7 +61,7 @@ def page(stored: Mapping[str, dict], sizes: Mapping | None = None, shipped: Sequ
     if not stored:
         raise ConfigError("no chain is stored; store one: python -m experiments.compression.page --store FOLDER NAME")
     localizer, *organs = (name for name in bundles())
-    parts = [HEAD, *takeaway(stored, localizer), *shipped, INTRODUCTION, LEGEND]
+    parts = [HEAD, *takeaway(stored, localizer), *shipped, INTRODUCTION, SAVED_LEGEND]
     if localizer in stored:
         parts += _localizer(localizer, stored)
     if sizes:
@@ -106,11 +108,11 @@ def write_pictures(docs: Path, stored: Mapping[str, dict]) -> None:
     localizer, *organs = bundles()
     drawn = {}
     if localizer in stored:
-        drawn["dice"] = figures.dice(stored[localizer], controls_of(stored, localizer))
+        drawn["dice"] = dice(stored[localizer], controls_of(stored, localizer))
         drawn["weights"] = figures.weights(stored[localizer])
     chains = {name: stored[name] for name in organs if name in stored}
     if chains:
-        drawn["organs"] = figures.sizes(chains)
+        drawn["organs"] = sizes_figure(chains)
     for name, figure in drawn.items():
         figures.save(figure, docs / PICTURE.format(name))
 
@@ -149,7 +151,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _localizer(name: str, stored: Mapping[str, dict]) -> list[str]:
     content = stored[name]
-    parts = [f"## Stage 1: {name}", f"{start_line(content)} {PUBLISHED.format(source=content['published']['source'])}"]
+    parts = [f"## Stage 1: {name}", f"{start_line(content)} {SOURCE.format(source=content['published']['source'])}"]
     parts += [f"![{title}]({PICTURE.format(key)})" for key, title in (("dice", "Dice"), ("weights", "Weights"))]
     for title, text in sections(content, controls_of(stored, name)).items():
         parts += [f"### {title}", text]

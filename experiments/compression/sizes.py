@@ -10,13 +10,13 @@ import json
 import sys
 from pathlib import Path
 
+from experiments.compression.costs import network_in
 from experiments.compression.stored import RESULTS, bundles
 from oarseg.bundles import root
 from oarseg.compression.fake_quantize import quantize, quantized
 from oarseg.compression.layers import sparsity
 from oarseg.compression.levels import PRINTED
 from oarseg.compression.masks import release
-from oarseg.compression.measure import network_in
 from oarseg.compression.packing import packed
 from oarseg.errors import OarsegError
 from oarseg.files import write_text

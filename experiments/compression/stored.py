@@ -11,8 +11,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
+from experiments.compression.costs import FILE as COSTS
+from experiments.compression.published import published
 from oarseg.bundles.spec import bundle_specs
-from oarseg.compression.report import JSON, PUBLISHED
+from oarseg.compression.report import JSON
 from oarseg.errors import ConfigError
 from oarseg.files import write_text
 from oarseg.sites import load_site
@@ -23,12 +25,16 @@ CONTROL = re.compile(r"[a-z0-9_]+")
 
 
 def store(folder: Path, name: str, results: Path = RESULTS) -> Path:
-    """Copy the report in a chain's ``folder`` to ``results``, without the widths, which its weights tell; its path.
+    """Copy the report in a chain's ``folder``, and its costs if measured, to ``results``; return the path.
+
+    Widths are left out: the weights tell them.
 
     Raises ConfigError where the folder holds no report, or ``name`` is no bundle's.
     """
     bundle_of(name)
-    content = _read(folder / JSON)
+    content, costs = _read(folder / JSON), folder / COSTS
+    if costs.is_file():
+        content["costs"] = json.loads(costs.read_text(encoding="utf-8"))
     for step in content["steps"]:
         step["results"].pop("widths", None)
     write_text(results / f"{name}.json", _text({part: content[part] for part in PARTS}))
@@ -41,7 +47,7 @@ def read_stored(results: Path = RESULTS) -> dict[str, dict]:
     Raises ConfigError where a file is damaged or of no bundle.
     """
     names = sorted(path.stem for path in results.glob("*.json") if path.stem != "sizes")
-    order, theirs = bundles(), json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    order, theirs = bundles(), published()
     found = {}
     for name in sorted(names, key=lambda name: order.index(bundle_of(name))):
         found[name] = _read(results / f"{name}.json") | {"published": theirs if bundle_of(name) == order[0] else None}
@@ -72,7 +78,7 @@ def bundle_of(name: str) -> str:
 
 def _read(path: Path) -> dict:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = {"costs": {}} | json.loads(path.read_text(encoding="utf-8"))
         parts = [content[part] for part in PARTS]
         steps = [(s["name"], s["settings"], s["results"]["metrics"], float(s["results"]["dice"])) for s in parts[0]]
         if not steps or parts[0][0]["stage"] != "start":

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from experiments.compression.costs import FILE as COSTS
 from experiments.compression.page import DOCS, PAGE, main
+from experiments.compression.published import published
 from experiments.compression.sizes import size_table
 from experiments.compression.stored import RESULTS, bundles, read_stored
 from oarseg.compression.figures import EDGES
-from oarseg.compression.report import PUBLISHED
 from oarseg.errors import ConfigError, WeightsError
 from oarseg.networks import UNet3d
 from oarseg.training.weights import save_weights
@@ -41,7 +42,7 @@ def chain() -> dict:
         "costs": {"size": [8, 8, 8], "networks": {"start": cost, "remove": cost | {"seconds": 1.5}}},
         "layers": [{"layer": "head", "start": 12, "remove": 9, "threshold": 4}],
         "histograms": {"start weights": [3] * (len(EDGES) - 1), "levels printed_31": [0] * 100 + [9] * 100},
-        "published": json.loads(PUBLISHED.read_text(encoding="utf-8")),
+        "published": published(),
     }
 
 
@@ -57,7 +58,9 @@ def folders(chain: dict, tmp_path: Path) -> list[str]:
     for name, content in {LOCALIZER: chain, f"{LOCALIZER}.random": random, ORGAN: organ}.items():
         folder = tmp_path / "chains" / name
         folder.mkdir(parents=True)
-        (folder / "report.json").write_text(json.dumps(content), encoding="utf-8")
+        report = {key: value for key, value in content.items() if key not in ("costs", "published")}
+        (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
+        (folder / COSTS).write_text(json.dumps(content["costs"]), encoding="utf-8")
         assert main(["--store", str(folder), name, *options]) == 0
     rows = [{"scheme": "printed", "levels": 31, "sparsity": 0.28, "bits": 2**21, "packed": 2**20}]
     sizes = {"weights_sha256": "abcdef" * 10, "bytes": 3 * 2**20, "rows": rows}
@@ -87,6 +90,7 @@ def test_page_shows_ours_beside_theirs(folders: list[str], tmp_path: Path) -> No
         "| levels printed 31 | 7 | 900 | 0.125 | 0.25 | 0.830 |",
     ):
         assert f"\n{line}\n" in text, line
+    assert f"Published: stage 1 of a {published()['source']}." in text
     assert text.index(f"## Stage 1: {LOCALIZER}") < text.index("## Packed sizes") < text.index(f"### {ORGAN}")
 
 
@@ -94,9 +98,9 @@ def test_every_published_figure_has_its_place(folders: list[str], tmp_path: Path
     """Also those with which nothing of ours compares yet."""
     main(folders)
     rows = [line.split(" | ") for line in (tmp_path / "docs" / PAGE).read_text(encoding="utf-8").splitlines()]
-    published = json.loads(PUBLISHED.read_text(encoding="utf-8"))
+    theirs = published()
     for stage in ("channels", "threshold", "levels"):
-        for name, figures in published[stage].items():
+        for name, figures in theirs[stage].items():
             shown = {cell.strip(" |") for row in rows if row[0] == f"| {name}" for cell in row}
             for key, digits in {"mib": 2, "dice": 3, "sparsity": 3}.items():
                 assert key not in figures or f"{figures[key]:.{digits}f}" in shown, (stage, name, key)
@@ -130,7 +134,8 @@ def test_stored_without_widths(folders: list[str], tmp_path: Path, chain: dict) 
 
 def test_a_chain_that_only_began(chain: dict, tmp_path: Path) -> None:
     """A narrow network, say: its weights and nothing else."""
-    content = chain | {"steps": chain["steps"][:1], "costs": {}, "layers": [{"layer": "head", "start": 12}]}
+    content = chain | {"steps": chain["steps"][:1], "layers": [{"layer": "head", "start": 12}]}
+    content.pop("costs")
     options = ["--results", str(tmp_path / "results"), "--docs", str(tmp_path / "docs")]
     (tmp_path / "report.json").write_text(json.dumps(content), encoding="utf-8")
     for name in (LOCALIZER, f"{LOCALIZER}.width16"):

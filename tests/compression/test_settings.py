@@ -67,6 +67,10 @@ def test_what_no_stage_begins_with_may_be_anything(right: dict, tmp_path: Path) 
     assert Chain(str(tmp_path), str(tmp_path), "model.pt", parser=ConfigParser({}), **right).stages
 
 
+def test_configs_of_0_1_0_name_measure(tmp_path: Path) -> None:
+    assert Chain(str(tmp_path), str(tmp_path), "model.pt", parser=ConfigParser({}), measure=True).stages
+
+
 def test_a_chain_needs_a_config(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is part of a MONAI config"):
         Chain(str(tmp_path), str(tmp_path), "model.pt")

@@ -1,4 +1,7 @@
-"""Cost of a forward pass of a compressed network beside that of the original one."""
+"""Cost of a forward pass of a compressed network beside that of the original one.
+
+``python -m experiments.compression.costs FOLDER`` writes ``costs.json`` into a chain's folder.
+"""
 
 from __future__ import annotations
 
@@ -15,12 +18,20 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from oarseg.compression.report import finished
+from oarseg.compression.stages import START
+from oarseg.compression.steps import WEIGHTS
 from oarseg.compression.structure import widths_of
+from oarseg.errors import ConfigError, OarsegError
+from oarseg.files import write_json
 from oarseg.inference import AutocastInferer
 from oarseg.networks import UNet3d
 from oarseg.networks.factor import network_factor
 from oarseg.process import peak_memory_mib
 from oarseg.training.weights import fit, read_state
+
+ROOT = Path(__file__).resolve().parents[2]
+FILE = "costs.json"
 
 
 def network_in(path: str | Path) -> UNet3d:
@@ -84,21 +95,47 @@ def time_in_turns(networks: dict[str, nn.Module], size: tuple[int, ...], repeats
 
 def peak_gib(path: Path, size: tuple[int, ...]) -> float:
     """Return the peak resident memory of a fresh process that makes one pass."""
-    run = [sys.executable, "-m", "oarseg.compression.measure", str(path), "--size", *(str(n) for n in size)]
-    return float(subprocess.run(run, capture_output=True, text=True, check=True).stdout.split()[-1])
+    numbers = [str(n) for n in size]
+    run = [sys.executable, "-m", "experiments.compression.costs", str(path.resolve()), "--one-pass", *numbers]
+    found = subprocess.run(run, capture_output=True, text=True, check=True, cwd=ROOT)
+    return float(found.stdout.split()[-1])
+
+
+def write_costs(root: Path) -> Path:
+    """Write ``costs.json`` into the folder of a chain that has removed channels; return its path.
+
+    The costs are those of the network before and after the removal. Raises ConfigError where there is none.
+    """
+    steps = finished(root)
+    cut = next((step for step in steps if step["stage"] == "remove"), None)
+    if cut is None:
+        raise ConfigError(f'{root} holds no finished chain step "remove"; nothing can be compared')
+    models = {"start": root / START.stage / START.name / WEIGHTS, "remove": root / "remove" / cut["name"] / WEIGHTS}
+    size = tuple(steps[0]["results"]["size"])
+    write_json(root / FILE, {"size": list(size), "networks": costs(models, size)})
+    return root / FILE
+
+
+def one_pass(weights: Path, size: list[int]) -> float:
+    """Make one pass in this process; return the peak memory in GiB."""
+    network: nn.Module = network_in(weights).to(memory_format=torch.channels_last_3d)
+    first = next(network.parameters())
+    with torch.no_grad():
+        AutocastInferer()(torch.rand(1, first.shape[1], *size), network)
+    return peak_memory_mib() / 1024
 
 
 def main(argv: list[str] | None = None) -> int:
-    """One pass in this process; prints its peak memory in GiB."""
+    """Measure time and memory of a chain's network before and after the removal of channels."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("weights", type=Path, help="plain weights of a UNet3d, such as a step's model.pt")
-    parser.add_argument("--size", type=int, nargs=3, required=True)
+    parser.add_argument("folder", type=Path, help="output_dir of the chain (with --one-pass: a file of weights)")
+    parser.add_argument("--one-pass", type=int, nargs=3, metavar="N", help="only print the peak GiB of one pass")
     args = parser.parse_args(argv)
-    network: nn.Module = network_in(args.weights).to(memory_format=torch.channels_last_3d)
-    first = next(network.parameters())
-    with torch.no_grad():
-        AutocastInferer()(torch.rand(1, first.shape[1], *args.size), network)
-    print(peak_memory_mib() / 1024)
+    try:
+        print(one_pass(args.folder, args.one_pass) if args.one_pass else write_costs(args.folder))
+    except OarsegError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     return 0
 
 
