@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 
 def printable(text: str) -> str:
     """Return ``text`` with every character that is not printable as an escape: ``\\n``, ``\\x1b``, ``\\udcff``.
@@ -10,6 +12,12 @@ def printable(text: str) -> str:
     half surrogate pairs and no file or terminal takes.
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def listed(words: Iterable[str], most: int = 12) -> str:
+    """Return the first ``most`` of the words with commas, and how many more there are."""
+    words = list(words)
+    return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
 
 
 def one_line(text: str) -> str:

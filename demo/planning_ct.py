@@ -10,11 +10,13 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, JPEG2000Lossless, generate_uid
 
 from oarseg.dicom import CtVolume, read_ct
+from oarseg.dicom.write.save import add_file_meta, save_whole
 from oarseg.errors import InputError, OutputError
+from oarseg.files import writing
 from oarseg.geometry.grid import Grid, Triple, image_grid, resample
 
 FOLDER = Path(__file__).resolve().parent / "ct"
@@ -44,12 +46,10 @@ def write_planning_ct(
     ct = read_ct(FOLDER)
     hu = enlarged(ct.hu, image_grid(ct.shape, ct.affine), shape, spacing)
     shared = _shared(ct, shape, spacing)
-    try:
+    with writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        for index, values in enumerate(hu):
-            _slice(shared, values, index, jpeg2000).save_as(folder / f"{index + 1:04d}.dcm", enforce_file_format=True)
-    except OSError as error:
-        raise OutputError(f"{folder} cannot be written ({error.strerror or error}); give another folder") from error
+    for index, values in enumerate(hu):
+        save_whole(_slice(shared, values, index, jpeg2000), folder / f"{index + 1:04d}.dcm")
     return folder
 
 
@@ -95,10 +95,7 @@ def _slice(shared: Dataset, hu: np.ndarray, index: int, jpeg2000: bool) -> Datas
     (height, width), (down, across) = hu.shape, shared.PixelSpacing
     place = (-(width - 1) / 2 * across, -(height - 1) / 2 * down, index * shared.SliceThickness)
     data.ImagePositionPatient = [round(float(v), 3) for v in place]
-    data.file_meta = FileMetaDataset()
-    data.file_meta.MediaStorageSOPClassUID = CTImageStorage
-    data.file_meta.MediaStorageSOPInstanceUID = data.SOPInstanceUID
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    add_file_meta(data, ExplicitVRLittleEndian)
     data.PixelData = (hu - np.int16(INTERCEPT)).astype("<u2").tobytes()
     data["PixelData"].VR = "OW"
     if jpeg2000:

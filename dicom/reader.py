@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +16,6 @@ from monai.utils import MetaKeys, SpaceKeys
 from oarseg.dicom.read.header import Header, read_header
 from oarseg.dicom.read.series import CtGrid, CtVolume, read_ct
 from oarseg.errors import InputError, OarsegError
-
-
-@dataclass(frozen=True, eq=False)
-class _Read:
-    """A volume, or the error that ``get_data`` is to raise."""
-
-    volume: CtVolume | None
-    error: OarsegError | None = None
 
 
 class CtSeriesReader(ImageReader):
@@ -54,11 +45,11 @@ class CtSeriesReader(ImageReader):
         except InputError:
             return False
 
-    def read(self, data: Sequence[str | Path] | str | Path, **_: object) -> _Read:
+    def read(self, data: Sequence[str | Path] | str | Path, **_: object) -> CtVolume | OarsegError:
         """Read the series in the folder ``data``.
 
         Raises InputError only for what is neither a folder nor DICOM (such as a NIfTI file), so that LoadImage goes
-        on to the reader for it. What is wrong with a folder is raised by ``get_data``.
+        on to the reader for it. What is wrong with a folder is returned, and raised by ``get_data``.
         """
         path = _one_path(data)
         if path.is_file() and not isinstance(read_header(path), Header):
@@ -67,20 +58,19 @@ class CtSeriesReader(ImageReader):
         try:
             volume = read_ct(path, self.series)
         except OarsegError as error:
-            return _Read(None, error)
+            return error
         self.grid = volume.grid()
-        return _Read(volume)
+        return volume
 
-    def get_data(self, img: _Read) -> tuple[np.ndarray, dict]:
+    def get_data(self, img: CtVolume | OarsegError) -> tuple[np.ndarray, dict]:
         """The array and the metadata. Raises InputError or GeometryError where the folder was refused."""
-        if img.volume is None:
-            raise img.error or InputError("nothing was read")
-        volume = img.volume
-        return volume.hu, {
-            MetaKeys.AFFINE: volume.affine.copy(),
-            MetaKeys.ORIGINAL_AFFINE: volume.affine.copy(),
+        if isinstance(img, OarsegError):
+            raise img
+        return img.hu, {
+            MetaKeys.AFFINE: img.affine.copy(),
+            MetaKeys.ORIGINAL_AFFINE: img.affine.copy(),
             MetaKeys.SPACE: SpaceKeys.RAS,
-            MetaKeys.SPATIAL_SHAPE: np.asarray(volume.shape),
+            MetaKeys.SPATIAL_SHAPE: np.asarray(img.shape),
             MetaKeys.ORIGINAL_CHANNEL_DIM: float("nan"),
         }
 

@@ -52,7 +52,7 @@ nitpick_ignore_regex = [
     ),
     # Source files, and types behind the public names.
     ("py:mod", r"oarseg\..*"),
-    ("py:class", r"(oarseg\.[a-z_.]+\.)?(Engine|Header|Unreadable|_Read)"),
+    ("py:class", r"(oarseg\.[a-z_.]+\.)?(Engine|Header|Unreadable)"),
     ("py:(class|func)", r"oarseg\.(inference\.localize\.Located|geometry\.(volume\.Volume|grid\.resample))"),
     ("py:func", r"oarseg\.training\.weights\.read_state"),
     (

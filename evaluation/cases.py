@@ -15,7 +15,6 @@ nearer to it; and the other way round. It needs the twin in the reference.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import numpy as np
 from scipy import ndimage
@@ -92,7 +91,7 @@ def score_case(
         row = _organ_row(predicted, true, organ, spacing, tolerance_mm)
         row["swapped"] = swapped(predicted, true, organ, twins[organ.key])
         rows.append({"case": case, "organ": organ.key} | row)
-    pixels = asdict(pixel_scores(predicted.label, true.label, [o.value for o in organs]))
+    pixels = pixel_scores(predicted.label, true.label, [o.value for o in organs])
     others = [o.key for o in site.organs if o not in organs and predicted.box(o)]
     whole = {"case": case, "classes": len(organs) + 1, **{k: round(v, DECIMALS) for k, v in pixels.items()}}
     return rows, whole | {"not_judged": " ".join(others)}
@@ -124,7 +123,7 @@ def _organ_row(predicted: _Masks, true: _Masks, organ: Organ, spacing: np.ndarra
         box = _union(predicted.box(organ), true.box(organ))
         a, b = predicted.within(organ, box), true.within(organ, box)
         row["dice"] = dice(a, b)
-        row |= asdict(surface_scores(a, b, spacing, tolerance_mm))
+        row |= surface_scores(a, b, spacing, tolerance_mm)
         row["centroid_mm"] = float(np.linalg.norm(predicted.centroid_mm(organ) - true.centroid_mm(organ)))
     row["tolerance_mm"] = float(tolerance_mm)
     return {k: round(v, DECIMALS) if isinstance(v, float) else v for k, v in row.items()}

@@ -9,12 +9,12 @@ or 0 (callers ask only where both masks have voxels), and the crop, without whic
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from oarseg.errors import ConfigError, GeometryError
+from oarseg.geometry.label_map import bounding_box
 
 PERCENTILE = 95.0
 
@@ -25,24 +25,15 @@ def dice(a: np.ndarray, b: np.ndarray) -> float:
     return 2 * int(np.count_nonzero(a & b)) / total if total else float("nan")
 
 
-@dataclass(frozen=True)
-class SurfaceScores:
-    """``hd95_mm``, ``msd_mm``: see :func:`surface_scores`. ``surface_dice``: 0 to 1."""
-
-    hd95_mm: float
-    msd_mm: float
-    surface_dice: float
-
-
 def surface_scores(
     prediction: np.ndarray, reference: np.ndarray, spacing: np.ndarray, tolerance_mm: float
-) -> SurfaceScores:
-    """Return how far the surfaces of two masks (i, j, k) are apart; ``spacing``: mm along i, j, k.
+) -> dict[str, float]:
+    """Return ``hd95_mm``, ``msd_mm`` and ``surface_dice`` (0 to 1) of two masks (i, j, k).
 
-    HD95: the greater of the two directed 95th percentiles. Mean surface distance: over the surface voxels of both
-    masks, pooled. Both are between centres of surface voxels (voxels with a face neighbour outside). Surface Dice: the
-    share of both surfaces' area that lies within ``tolerance_mm`` of the other, on surface elements between voxel
-    centres weighted by their area (Nikolov et al., J. Med. Internet Res. 23, 2021).
+    ``spacing``: mm along i, j, k. HD95: the greater of the two directed 95th percentiles. Mean surface distance: over
+    the surface voxels of both masks, pooled. Both are between centres of surface voxels (voxels with a face neighbour
+    outside). Surface Dice: the share of both surfaces' area that lies within ``tolerance_mm`` of the other, on surface
+    elements between voxel centres weighted by their area (Nikolov et al., J. Med. Internet Res. 23, 2021).
     Raises ConfigError where a mask is empty or the tolerance is not a positive number.
     """
     check_tolerance(tolerance_mm)
@@ -53,7 +44,7 @@ def surface_scores(
         warnings.simplefilter("ignore")
         from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
 
-        box = _union_box(prediction, reference)
+        box = bounding_box(prediction | reference)
         pair = [torch.from_numpy(np.ascontiguousarray(m[box]))[None, None] for m in (prediction, reference)]
         shared = {"include_background": True, "spacing": [float(s) for s in spacing]}
         # MONAI rims the crop by one voxel outside, so a mask that touches the edge of the volume has a surface there.
@@ -61,7 +52,7 @@ def surface_scores(
         msd = compute_average_surface_distance(*pair, symmetric=True, **shared)
         # Without subvoxels it would count surface voxels, however large or small their faces are.
         near = compute_surface_dice(*pair, class_thresholds=[tolerance_mm], use_subvoxels=True, **shared)
-    return SurfaceScores(float(hd95), float(msd), float(near))
+    return {"hd95_mm": float(hd95), "msd_mm": float(msd), "surface_dice": float(near)}
 
 
 def check_tolerance(tolerance_mm: float) -> None:
@@ -70,20 +61,11 @@ def check_tolerance(tolerance_mm: float) -> None:
         raise ConfigError(f"the surface tolerance is {tolerance_mm} mm, expected a positive number")
 
 
-@dataclass(frozen=True)
-class PixelScores:
-    """Scores over all voxels and classes of one case, 0 to 1 (thesis, eqs 2-1 to 2-5; Long et al., CVPR 2015)."""
-
-    pixel_accuracy: float
-    mean_pixel_accuracy: float
-    mean_iou: float
-    frequency_weighted_iou: float
-
-
-def pixel_scores(prediction: np.ndarray, reference: np.ndarray, values: list[int]) -> PixelScores:
+def pixel_scores(prediction: np.ndarray, reference: np.ndarray, values: list[int]) -> dict[str, float]:
     """Return the scores of two label maps (i, j, k) over the background and the classes ``values``.
 
-    Every other value in either map counts as background. With ``p[i, j]`` the voxels of class i that were
+    0 to 1 each (thesis, eqs 2-1 to 2-5; Long et al., CVPR 2015), by the names that ``cases.csv`` has for them. Every
+    other value in either map counts as background. With ``p[i, j]`` the voxels of class i that were
     called j, ``p[i, :]`` and ``p[:, i]`` its sums: pixel accuracy = ``sum p[i, i] / sum p``; mean pixel accuracy = mean
     over i of ``p[i, i] / p[i, :]``; mean IoU = mean over i of ``p[i, i] / (p[i, :] + p[:, i] - p[i, i])``;
     frequency-weighted IoU = the IoUs weighted by ``p[i, :]``. A class without a voxel in the reference has no accuracy,
@@ -95,12 +77,12 @@ def pixel_scores(prediction: np.ndarray, reference: np.ndarray, values: list[int
     union = true + called - hit
     accuracy = hit[true > 0] / true[true > 0]
     iou = np.divide(hit, union, out=np.zeros(len(hit)), where=union > 0)
-    return PixelScores(
-        pixel_accuracy=float(hit.sum() / table.sum()),
-        mean_pixel_accuracy=float(accuracy.mean()),
-        mean_iou=float(iou[union > 0].mean()),
-        frequency_weighted_iou=float((true * iou).sum() / table.sum()),
-    )
+    return {
+        "pixel_accuracy": float(hit.sum() / table.sum()),
+        "mean_pixel_accuracy": float(accuracy.mean()),
+        "mean_iou": float(iou[union > 0].mean()),
+        "frequency_weighted_iou": float((true * iou).sum() / table.sum()),
+    }
 
 
 def confusion(prediction: np.ndarray, reference: np.ndarray, values: list[int]) -> np.ndarray:
@@ -110,7 +92,7 @@ def confusion(prediction: np.ndarray, reference: np.ndarray, values: list[int]) 
     """
     if prediction.shape != reference.shape or not prediction.size:
         raise GeometryError(f"the prediction has {prediction.shape} voxels, the reference {reference.shape}")
-    box = _union_box(prediction, reference)
+    box = bounding_box((prediction != 0) | (reference != 0)) or (slice(0, 0),) * 3
     count = len(values) + 1
     # Both maps hold few values: a table turns them into class numbers.
     top = max(int(prediction.max()), int(reference.max()), *values, 0)
@@ -120,13 +102,3 @@ def confusion(prediction: np.ndarray, reference: np.ndarray, values: list[int]) 
     table = np.bincount(inside.ravel(), minlength=count * count).reshape(count, count)
     table[0, 0] += prediction.size - inside.size
     return table
-
-
-def _union_box(a: np.ndarray, b: np.ndarray) -> tuple[slice, slice, slice]:
-    """Return the least box that holds every non-zero voxel of both; empty slices where there is none."""
-    box = []
-    for axis in range(3):
-        others = tuple(i for i in range(3) if i != axis)
-        hit = np.flatnonzero(a.any(axis=others) | b.any(axis=others))
-        box.append(slice(int(hit[0]), int(hit[-1]) + 1) if len(hit) else slice(0, 0))
-    return box[0], box[1], box[2]

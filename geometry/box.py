@@ -9,6 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from oarseg.geometry.grid import Grid, Triple, resample
+from oarseg.geometry.label_map import bounding_box
 
 # -500 HU on the scale of eq. 3-2: between air and any tissue or immobilisation mask.
 TISSUE = (-500 + 1000) / 1600
@@ -61,14 +62,13 @@ class Box:
 
 def box_of_mask(mask: np.ndarray, grid: Grid) -> Box | None:
     """Return the tight box around the non-zero voxels of ``mask`` (D, H, W) on ``grid``; None if there are none."""
-    low, high = [], []
-    for axis in range(3):
-        hit = np.flatnonzero(np.asarray(mask).any(axis=tuple(a for a in range(3) if a != axis)))
-        if hit.size == 0:
-            return None
-        low.append(float(grid.origin[axis] + hit[0] * grid.spacing[axis]))
-        high.append(float(grid.origin[axis] + (hit[-1] + 1) * grid.spacing[axis]))
-    return Box(tuple(low), tuple(high))
+    if (found := bounding_box(np.asarray(mask))) is None:
+        return None
+    ends = [tuple(s.start for s in found), tuple(s.stop for s in found)]
+    low, high = (
+        tuple(float(o + i * s) for o, i, s in zip(grid.origin, end, grid.spacing, strict=True)) for end in ends
+    )
+    return Box(low, high)
 
 
 def standard_grid(image: Grid, spacing: Sequence[float]) -> Grid:

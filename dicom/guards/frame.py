@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 
 from pydicom import encaps
@@ -33,7 +34,7 @@ def take_frame(dataset: Dataset, header: Header) -> bytes:
     name = header.path.name
     if max(length // 4, len(dataset.get("ExtendedOffsetTable") or b"") // 8) > 1:
         raise InputError(f"{name}: its table names several compressed images, a CT slice has one; export the CT again")
-    if len(frame) > LONGEST * 2 * int(header.numbers("Rows", 1)[0] * header.numbers("Columns", 1)[0]) + HEADERS:
+    if len(frame) > LONGEST * 2 * math.prod(header.size) + HEADERS:
         raise InputError(f"{name}: the compressed image is longer than its pixels; export the CT again")
     for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
         dataset.pop(keyword, None)
@@ -46,11 +47,10 @@ def check_size(header: Header, width: int, height: int, components: int) -> None
 
     A decoder takes memory for what the image claims, and a kilobyte can claim gigabytes.
     """
-    size = int(header.numbers("Columns", 1)[0]), int(header.numbers("Rows", 1)[0])
-    if (width, height) != size or components != 1:
+    if (height, width) != header.size or components != 1:
         raise InputError(
             f"{header.path.name}: the compressed image is {width} x {height} of {components} sample(s), the header "
-            f"says {size[0]} x {size[1]} of one; export the CT again"
+            f"says {header.size[1]} x {header.size[0]} of one; export the CT again"
         )
 
 

@@ -98,7 +98,7 @@ def _check_pixels(header: Header) -> None:
 
 
 def _size(header: Header) -> tuple[int, int]:
-    rows, columns = (int(header.numbers(k, 1)[0]) for k in ("Rows", "Columns"))
+    rows, columns = header.size
     if min(rows, columns) < 2:
         raise InputError(f"{header.path.name}: the image is {rows} x {columns}, expected at least 2 x 2")
     return rows, columns

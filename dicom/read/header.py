@@ -90,6 +90,12 @@ class Header:
         return numbers
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Rows and columns, which the header must have."""
+        rows, columns = (int(self.numbers(keyword, 1)[0]) for keyword in ("Rows", "Columns"))
+        return rows, columns
+
+    @property
     def is_ct(self) -> bool:
         """Whether this is a classic (one slice a file) CT image."""
         return self.text("SOPClassUID") == CT_IMAGE and self.text("Modality", "CT") == "CT"

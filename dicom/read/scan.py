@@ -36,22 +36,13 @@ class FoundSeries:
         """Number of slices."""
         return len(self.slices)
 
-    @property
-    def size(self) -> str:
-        """Rows x columns of the first slice, as text."""
-        return f"{self.slices[0].text('Rows', '?')} x {self.slices[0].text('Columns', '?')}"
-
-    @property
-    def thickness(self) -> str:
-        """SliceThickness of the first slice in mm, as text."""
-        return self.slices[0].text("SliceThickness", "?")
-
     def line(self) -> str:
         """Return one line for a list: number, description, slices, size, thickness, UID. No patient data."""
         described = f"'{self.description}'" if self.description else "no description"
+        rows, columns, thickness = (self.slices[0].text(k, "?") for k in ("Rows", "Columns", "SliceThickness"))
         return (
-            f"series {self.number or '-'} ({described}): {self.count} slices of {self.size}, "
-            f"{self.thickness} mm thick, UID {self.uid}"
+            f"series {self.number or '-'} ({described}): {self.count} slices of {rows} x {columns}, "
+            f"{thickness} mm thick, UID {self.uid}"
         )
 
 

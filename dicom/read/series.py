@@ -118,9 +118,8 @@ def _grid(ordered: list[Header], affine: np.ndarray, warnings: tuple[str, ...]) 
     first = ordered[0]
     spacing = voxel_spacing(affine)
     lps = LPS_TO_RAS[:3, :3] @ affine[:3, :3] / spacing
-    rows, columns = (int(first.numbers(k, 1)[0]) for k in ("Rows", "Columns"))
     return CtGrid(
-        shape=(len(ordered), rows, columns),
+        shape=(len(ordered), *first.size),
         affine=affine,
         instances=tuple(_instance(h) for h in ordered),
         row_direction=_vector(lps[:, 2]),

@@ -27,6 +27,7 @@ from oarseg.geometry.affine import LPS_TO_RAS
 from oarseg.geometry.label_map import LabelMap
 from oarseg.sites import Site
 from oarseg.sites.roi_names import NameTable
+from oarseg.text import listed
 
 ROIS, CONTOURS = "StructureSetROISequence", "ROIContourSequence"
 MAX_BYTES = 1 << 30
@@ -38,7 +39,6 @@ DECIMALS = 2
 # Centres are tested this far beside themselves, in voxels. A keyhole's channel, there and back, runs through centres,
 # and a point on a line is neither inside nor outside of it.
 ASIDE = (0.0031, 0.0017)
-_SHOWN = 12
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +50,7 @@ class Structures:
     notes: tuple[str, ...]
 
 
-def read_rtstruct(
-    path: Path, grid: LabelMap, site: Site, names: NameTable, may_lack_all: bool = False
-) -> Structures:
+def read_rtstruct(path: Path, grid: LabelMap, site: Site, names: NameTable, may_lack_all: bool = False) -> Structures:
     """Return the organs of an RTSTRUCT as a label map on the voxels of ``grid``.
 
     Where two organs overlap, the smaller has the voxel, and a note says so.
@@ -70,7 +68,7 @@ def read_rtstruct(
     dataset = load_structure_set(path)
     chosen, notes = organ_contours(dataset, names, path.name)
     if not chosen:
-        rois = _listed(roi_names(dataset, path.name))
+        rois = listed(map(repr, roi_names(dataset, path.name)))
         if not may_lack_all:
             raise ConfigError(f"{path.name}: no ROI is an organ: {rois or 'there is none'}; map them by --names")
         notes.append(f"{path.name}: no organ in it; all that the reference labels counts as missed")
@@ -132,13 +130,11 @@ def organ_contours(dataset: Dataset, names: NameTable, file: str) -> tuple[dict[
 
     ``file`` names the structure set in messages. Raises InputError, or ConfigError where two ROIs are one organ.
     """
-    rois = _numbered(zip(_numbers(dataset, ROIS, "ROINumber", file), roi_names(dataset, file), strict=True), file)
-    drawn = _numbered(
-        zip(_numbers(dataset, CONTOURS, "ReferencedROINumber", file), items_of(dataset, CONTOURS, file), strict=True),
-        file,
-    )
+    rois = _numbered(items_of(dataset, ROIS, file), "ROINumber", roi_names(dataset, file), file)
+    contoured = items_of(dataset, CONTOURS, file)
+    drawn = _numbered(contoured, "ReferencedROINumber", contoured, file)
     unknown = names.unknown(rois.values())
-    notes = [f"{file}: not in the organ table, left out: {_listed(unknown)} (see --names)"] if unknown else []
+    notes = [f"{file}: not in the organ table, left out: {listed(map(repr, unknown))} (see --names)"] if unknown else []
     names.organs(rois.values(), file)
     chosen: dict[str, list[np.ndarray]] = {}
     for number, name in rois.items():
@@ -159,28 +155,21 @@ def roi_names(dataset: Dataset, file: str) -> list[str]:
     return [text_of(roi, "ROIName", file) for roi in items_of(dataset, ROIS, file)]
 
 
-def _numbers(dataset: Dataset, sequence: str, keyword: str, file: str) -> list[int | None]:
-    """Return the ROI number of each item, None where it has none. Raises InputError where one is no whole number."""
-    values = [value_of(item, keyword, file) for item in items_of(dataset, sequence, file)]
-    if wrong := [v for v in values if not isinstance(v, int | None)]:
-        raise InputError(f"{file}: {keyword} is {str(wrong[0])[:40]!r}, expected a whole number; export it again")
-    return values
+def _numbered(items: list[Dataset], keyword: str, values: Iterable, file: str) -> dict[int, Any]:
+    """Return ``values`` by the ROI numbers of ``items``.
 
-
-def _numbered(rows: Iterable[tuple[int | None, Any]], file: str) -> dict[int, Any]:
-    """Return what belongs to each ROI number. Raises InputError where a number is missing or stands twice."""
+    Raises InputError where a number is missing, no whole number, or stands twice.
+    """
     found: dict[int, Any] = {}
-    for number, value in rows:
+    for item, value in zip(items, values, strict=True):
+        number = value_of(item, keyword, file)
+        if not isinstance(number, int | None):
+            raise InputError(f"{file}: {keyword} is {str(number)[:40]!r}, expected a whole number; export it again")
         if number is None or number in found:
             what = "an ROI has no number" if number is None else f"ROI number {number} stands twice"
             raise InputError(f"{file}: {what}, so whose contours are meant is not certain; export it again")
         found[number] = value
     return found
-
-
-def _listed(names: list[str]) -> str:
-    shown = ", ".join(repr(n) for n in names[:_SHOWN])
-    return shown + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def _points(contour: Dataset, where: str) -> np.ndarray:

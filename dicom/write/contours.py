@@ -22,6 +22,7 @@ import numpy as np
 
 from oarseg.dicom.read.series import CtGrid
 from oarseg.errors import GeometryError
+from oarseg.geometry.label_map import bounding_box
 
 Index = tuple[int, int, int]
 MIN_POINTS = 3
@@ -51,7 +52,7 @@ def mask_contours(mask: np.ndarray, grid: CtGrid, start: Index | None = None) ->
     first = start or (0, 0, 0)
     if any(a < 0 or a + n > size for a, n, size in zip(first, mask.shape, grid.shape, strict=True)):
         raise GeometryError(f"the mask of {tuple(mask.shape)} voxels from {first} on leaves the CT {grid.shape}")
-    box = _bounding_box(mask)
+    box = bounding_box(mask)
     if box is None:
         return []
     slices, rows, columns = box
@@ -103,15 +104,3 @@ def _without_collinear(ring: np.ndarray) -> np.ndarray:
     straight = before[:, 0] * after[:, 1] == before[:, 1] * after[:, 0]
     onward = (before * after).sum(axis=1) > 0
     return ring[~(straight & onward)]
-
-
-def _bounding_box(mask: np.ndarray) -> tuple[slice, slice, slice] | None:
-    """Return the least box of the non-zero voxels; each axis is searched within the box found so far."""
-    box: list[slice] = [slice(0, n) for n in mask.shape]
-    for axis in range(3):
-        others = tuple(i for i in range(3) if i != axis)
-        hit = np.flatnonzero(mask[tuple(box)].any(axis=others))
-        if not len(hit):
-            return None
-        box[axis] = slice(int(hit[0]), int(hit[-1]) + 1)
-    return box[0], box[1], box[2]

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
@@ -24,7 +24,7 @@ from oarseg import __version__
 from oarseg.dicom.read.header import REFERENCE_TAGS
 from oarseg.dicom.read.series import CtGrid, SliceInstance
 from oarseg.dicom.write.contours import Contour, Index, mask_contours
-from oarseg.dicom.write.save import save_whole
+from oarseg.dicom.write.save import Written, add_file_meta, save_whole
 from oarseg.errors import GeometryError, InputError, OutputError
 
 RTSTRUCT_CLASS = "1.2.840.10008.5.1.4.1.1.481.3"
@@ -39,11 +39,12 @@ SHORT, LONG = 16, 64
 EXPLICIT_VR_BYTES = 65534
 CONTOUR_DATA = Tag(0x3006, 0x0050)
 _OF_THE_SERIES = ("SeriesInstanceUID", "SeriesNumber", "SeriesDescription")
-# Required by the standard, though possibly empty.
-_TYPE_2 = (
+# Required by the standard, though possibly empty: of patient and study, and of a structure set.
+TYPE_2 = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
-    "AccessionNumber", "ReferringPhysicianName", "OperatorsName", "PositionReferenceIndicator",
+    "AccessionNumber", "ReferringPhysicianName",
 )  # fmt: skip
+_TYPE_2_HERE = ("OperatorsName", "PositionReferenceIndicator")
 
 
 class ClosedContour(StrEnum):
@@ -76,15 +77,8 @@ class _Drawn(NamedTuple):
     text: bytes
 
 
-@dataclass(frozen=True)
-class StructureSet:
-    """What was written. ``left_out``: names of ROIs that had no contour."""
-
-    path: Path
-    sop_instance_uid: str
-    series_uid: str
-    written: tuple[str, ...]
-    left_out: tuple[str, ...]
+# The name of what :func:`write_rtstruct` returns.
+StructureSet = Written
 
 
 def write_rtstruct(
@@ -107,18 +101,13 @@ def write_rtstruct(
     InputError (a name or colour that cannot be written, a name twice) or OutputError (every ROI is empty; the file
     cannot be written, in which case nothing is left behind).
     """
-    if not grid.frame_of_reference_uid:
-        raise GeometryError(
-            "the CT has no FrameOfReferenceUID, so contours cannot be tied to it; export the CT again with it "
-            "(one is not invented: the planning system could not match it)"
-        )
+    check_frame(grid)
     kept, left_out = _contoured(rois, grid)
     if not kept:
         raise OutputError(f"no RTSTRUCT written: all ROIs are empty ({', '.join(left_out) or 'none given'})")
-    dataset = _structure_set(grid, label)
+    dataset = _structure_set(grid, label, _transfer_syntax(kept))
     dataset.SeriesDescription = described(series_description.strip())
     dataset.SeriesNumber = series_number
-    dataset.file_meta.TransferSyntaxUID = _transfer_syntax(kept)
     dataset.StructureSetROISequence = Sequence()
     dataset.ROIContourSequence = Sequence()
     dataset.RTROIObservationsSequence = Sequence()
@@ -127,6 +116,15 @@ def write_rtstruct(
     save_whole(dataset, Path(path))
     names = tuple(roi.name for roi, _ in kept)
     return StructureSet(Path(path), dataset.SOPInstanceUID, dataset.SeriesInstanceUID, names, tuple(left_out))
+
+
+def check_frame(grid: CtGrid) -> None:
+    """Raise GeometryError where the CT has no frame of reference that a result could be tied to."""
+    if not grid.frame_of_reference_uid:
+        raise GeometryError(
+            "the CT has no FrameOfReferenceUID, so contours cannot be tied to it; export the CT again with it "
+            "(one is not invented: the planning system could not match it)"
+        )
 
 
 def described(text: str) -> str:
@@ -152,13 +150,17 @@ def _contoured(rois: Iterable[Roi], grid: CtGrid) -> tuple[list[tuple[Roi, list[
 
 
 def _check_roi(roi: Roi, seen: set[str]) -> None:
-    name = roi.name
-    if not name.strip() or len(name) > LONG or "\\" in name or not name.isascii() or not name.isprintable():
-        raise InputError(f"ROI name {name!r}: expected 1 to {LONG} printable ASCII characters without backslash")
-    if name in seen:
-        raise InputError(f"ROI name {name!r} is given twice; expected each organ once")
+    check_name("ROI", roi.name, seen)
     if len(roi.color) != 3 or not all(0 <= int(c) <= 255 for c in roi.color):
-        raise InputError(f"ROI {name!r}: colour {roi.color}, expected three numbers from 0 to 255")
+        raise InputError(f"ROI {roi.name!r}: colour {roi.color}, expected three numbers from 0 to 255")
+
+
+def check_name(what: str, name: str, seen: set[str]) -> None:
+    """Add a name to those ``seen``. Raises InputError where it cannot be written, or is there already."""
+    if not name.strip() or len(name) > LONG or "\\" in name or not name.isascii() or not name.isprintable():
+        raise InputError(f"{what} name {name!r}: expected 1 to {LONG} printable ASCII characters without backslash")
+    if name in seen:
+        raise InputError(f"{what} name {name!r} is given twice; expected each organ once")
     seen.add(name)
 
 
@@ -169,11 +171,11 @@ def copy_study(dataset: Dataset, grid: CtGrid) -> None:
             dataset.add(grid.header[keyword])
 
 
-def _structure_set(grid: CtGrid, label: str) -> Dataset:
+def _structure_set(grid: CtGrid, label: str, syntax: UID) -> Dataset:
     now = datetime.now()
     date, time = now.strftime("%Y%m%d"), now.strftime("%H%M%S")
     dataset = Dataset()
-    for keyword in _TYPE_2:
+    for keyword in (*TYPE_2, *_TYPE_2_HERE):
         setattr(dataset, keyword, "")
     copy_study(dataset, grid)
     dataset.SOPClassUID = RTSTRUCT_CLASS
@@ -189,58 +191,55 @@ def _structure_set(grid: CtGrid, label: str) -> Dataset:
     dataset.StructureSetDescription = f"Contoured automatically by {MANUFACTURER} {__version__}: {DISCLAIMER}"
     dataset.ApprovalStatus = "UNAPPROVED"
     dataset.ReferencedFrameOfReferenceSequence = Sequence([_frame(grid)])
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.MediaStorageSOPClassUID = RTSTRUCT_CLASS
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    add_file_meta(dataset, syntax)
     return dataset
 
 
 def _frame(grid: CtGrid) -> Dataset:
     """Return the item of frame of reference -> study -> series -> all slices of the CT, whether contoured or not."""
-    series = Dataset()
-    series.SeriesInstanceUID = grid.series_uid
-    series.ContourImageSequence = Sequence(_image(i) for i in grid.instances)
-    study = Dataset()
-    study.ReferencedSOPClassUID = STUDY_CLASS
-    study.ReferencedSOPInstanceUID = grid.header.StudyInstanceUID
-    study.RTReferencedSeriesSequence = Sequence([series])
-    frame = Dataset()
-    frame.FrameOfReferenceUID = grid.frame_of_reference_uid
-    frame.RTReferencedStudySequence = Sequence([study])
-    return frame
+    images = Sequence(_image(i) for i in grid.instances)
+    study = _item(
+        ReferencedSOPClassUID=STUDY_CLASS,
+        ReferencedSOPInstanceUID=grid.header.StudyInstanceUID,
+        RTReferencedSeriesSequence=Sequence([_item(SeriesInstanceUID=grid.series_uid, ContourImageSequence=images)]),
+    )
+    return _item(FrameOfReferenceUID=grid.frame_of_reference_uid, RTReferencedStudySequence=Sequence([study]))
 
 
 def _image(instance: SliceInstance) -> Dataset:
-    image = Dataset()
-    image.ReferencedSOPClassUID = instance.sop_class_uid
-    image.ReferencedSOPInstanceUID = instance.sop_instance_uid
-    return image
+    return _item(ReferencedSOPClassUID=instance.sop_class_uid, ReferencedSOPInstanceUID=instance.sop_instance_uid)
+
+
+def _item(**elements: Any) -> Dataset:
+    """Return an item of a sequence with these elements, by keyword."""
+    item = Dataset()
+    for keyword, value in elements.items():
+        setattr(item, keyword, value)
+    return item
 
 
 def _add_roi(dataset: Dataset, number: int, roi: Roi, contours: list[_Drawn], grid: CtGrid) -> None:
-    structure = Dataset()
-    structure.ROINumber = number
-    structure.ReferencedFrameOfReferenceUID = grid.frame_of_reference_uid
-    structure.ROIName = roi.name
-    if roi.description:
-        structure.ROIDescription = roi.description[:1024]
-    structure.ROIGenerationAlgorithm = "AUTOMATIC"
-    structure.ROIGenerationDescription = f"{MANUFACTURER} {__version__}"
+    described = {"ROIDescription": roi.description[:1024]} if roi.description else {}
+    structure = _item(
+        ROINumber=number,
+        ReferencedFrameOfReferenceUID=grid.frame_of_reference_uid,
+        ROIName=roi.name,
+        **described,
+        ROIGenerationAlgorithm="AUTOMATIC",
+        ROIGenerationDescription=f"{MANUFACTURER} {__version__}",
+    )
     dataset.StructureSetROISequence.append(structure)
-
-    drawn = Dataset()
-    drawn.ROIDisplayColor = [int(c) for c in roi.color]
     syntax = dataset.file_meta.TransferSyntaxUID
-    drawn.ContourSequence = Sequence(_contour(i, c, grid, syntax) for i, c in enumerate(contours, 1))
-    drawn.ReferencedROINumber = number
-    dataset.ROIContourSequence.append(drawn)
-
-    observation = Dataset()
-    observation.ObservationNumber = number
-    observation.ReferencedROINumber = number
-    observation.ROIObservationLabel = roi.name[:SHORT]
-    observation.RTROIInterpretedType = ROI_TYPE
-    observation.ROIInterpreter = ""
+    drawn = Sequence(_contour(i, c, grid, syntax) for i, c in enumerate(contours, 1))
+    color = [int(c) for c in roi.color]
+    dataset.ROIContourSequence.append(_item(ROIDisplayColor=color, ContourSequence=drawn, ReferencedROINumber=number))
+    observation = _item(
+        ObservationNumber=number,
+        ReferencedROINumber=number,
+        ROIObservationLabel=roi.name[:SHORT],
+        RTROIInterpretedType=ROI_TYPE,
+        ROIInterpreter="",
+    )
     dataset.RTROIObservationsSequence.append(observation)
 
 

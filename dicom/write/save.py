@@ -1,17 +1,29 @@
-"""Write a DICOM dataset so that the final name holds a whole file or none."""
+"""Write a DICOM dataset so that the final name holds a whole file or none, and say what was written."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 
 from oarseg.errors import OutputError
 from oarseg.files import whole_file
 
 _PYDICOM_3 = int(pydicom.__version__.split(".")[0]) >= 3
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written. ``left_out``: names of the organs without a contour or a voxel."""
+
+    path: Path
+    sop_instance_uid: str
+    series_uid: str
+    written: tuple[str, ...]
+    left_out: tuple[str, ...]
 
 
 def save_whole(dataset: Dataset, path: Path) -> None:
@@ -27,6 +39,14 @@ def save_whole(dataset: Dataset, path: Path) -> None:
             _encode(dataset, file)
     except (ValueError, TypeError, UnicodeError, AttributeError) as error:
         raise OutputError(f"{path.name} cannot be encoded as DICOM ({type(error).__name__} in a copied tag)") from error
+
+
+def add_file_meta(dataset: Dataset, syntax: str) -> None:
+    """Give ``dataset`` file meta information of its own SOP class and instance, and of a transfer syntax."""
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    dataset.file_meta.TransferSyntaxUID = syntax
 
 
 def _encode(dataset: Dataset, file: BinaryIO) -> None:

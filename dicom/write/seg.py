@@ -19,8 +19,17 @@ from pydicom.valuerep import format_number_as_ds
 
 from oarseg import __version__
 from oarseg.dicom.read.series import CtGrid
-from oarseg.dicom.write.rtstruct import DISCLAIMER, LONG, MANUFACTURER, copy_study, described
-from oarseg.dicom.write.save import save_whole
+from oarseg.dicom.write.rtstruct import (
+    DISCLAIMER,
+    LONG,
+    MANUFACTURER,
+    TYPE_2,
+    check_frame,
+    check_name,
+    copy_study,
+    described,
+)
+from oarseg.dicom.write.save import Written, save_whole
 from oarseg.errors import GeometryError, InputError, OutputError
 from oarseg.requires import require
 from oarseg.sites.codes import SegmentCodes
@@ -30,11 +39,6 @@ SERIES_NUMBER = 901
 LABEL = "OARSEG"
 # DICOM needs a serial number of the equipment; software has none.
 NO_SERIAL = "none"
-# Required of the source slices, though possibly empty.
-_TYPE_2 = (
-    "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID",
-    "AccessionNumber", "ReferringPhysicianName",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,15 +51,8 @@ class Segment:
     codes: SegmentCodes
 
 
-@dataclass(frozen=True)
-class Segmented:
-    """What was written. ``left_out``: names of segments without a voxel."""
-
-    path: Path
-    sop_instance_uid: str
-    series_uid: str
-    written: tuple[str, ...]
-    left_out: tuple[str, ...]
+# The name of what :func:`write_seg` returns.
+Segmented = Written
 
 
 def check_available() -> None:
@@ -83,8 +80,7 @@ def write_seg(
     another shape), InputError (a name or value twice, or a name that cannot be written) or OutputError (no segment has
     a voxel; the file cannot be written, in which case nothing is left behind).
     """
-    if not grid.frame_of_reference_uid:
-        raise GeometryError("the CT has no FrameOfReferenceUID that a segmentation could refer to; export it again")
+    check_frame(grid)
     if tuple(label.shape) != tuple(grid.shape):
         raise GeometryError(f"the label map has {tuple(label.shape)} voxels, the CT {tuple(grid.shape)}")
     _check(segments)
@@ -112,15 +108,13 @@ def _highdicom() -> ModuleType:
 
 
 def _check(segments: Sequence[Segment]) -> None:
-    names, values = [s.name for s in segments], [s.value for s in segments]
-    for what, given in (("name", names), ("value", values)):
-        if twice := [one for one in given if given.count(one) > 1]:
-            raise InputError(f"segment {what} {twice[0]!r} is given twice; expected each organ once")
+    names: set[str] = set()
+    values: set[int] = set()
     for segment in segments:
-        if not segment.name.strip() or len(segment.name) > LONG or "\\" in segment.name or not segment.name.isascii():
-            raise InputError(f"segment name {segment.name!r}: expected 1 to {LONG} ASCII characters without backslash")
-        if segment.value < 1:
-            raise InputError(f"segment {segment.name!r}: value {segment.value}, expected 1 or more")
+        check_name("segment", segment.name, names)
+        if segment.value < 1 or segment.value in values:
+            raise InputError(f"segment {segment.name!r}: value {segment.value}, expected 1 or more, each organ its own")
+        values.add(segment.value)
 
 
 def _numbered(label: np.ndarray, segments: Sequence[Segment]) -> tuple[list[Segment], np.ndarray]:
@@ -159,7 +153,7 @@ def _slices(grid: CtGrid) -> list[Dataset]:
     """Return the CT's slices as highdicom takes them: headers, in index order."""
     orientation = [*grid.row_direction, *grid.column_direction]
     shared = Dataset()
-    for keyword in _TYPE_2:
+    for keyword in TYPE_2:
         setattr(shared, keyword, "")
     shared.StudyInstanceUID, shared.SeriesInstanceUID = grid.header.StudyInstanceUID, grid.series_uid
     shared.FrameOfReferenceUID = grid.frame_of_reference_uid

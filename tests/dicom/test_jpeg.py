@@ -18,9 +18,8 @@ START = b"\xff\xd8"
 
 def header(width: int = SIZE[0], height: int = SIZE[1], **tags: str) -> SimpleNamespace:
     """What is read of a slice's header."""
-    sizes = {"Columns": (width,), "Rows": (height,)}
     return SimpleNamespace(
-        path=SimpleNamespace(name="a.dcm"), numbers=lambda key, count: sizes[key], text=lambda key: tags.get(key, "")
+        path=SimpleNamespace(name="a.dcm"), size=(height, width), text=lambda key: tags.get(key, "")
     )
 
 

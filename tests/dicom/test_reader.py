@@ -88,5 +88,5 @@ def test_int16_is_not_copied_by_the_reader(ct, tmp_path):
     reader = CtSeriesReader()
     read = reader.read(ct().write(tmp_path))
     array, _ = reader.get_data(read)
-    assert array is read.volume.hu and not hasattr(reader.grid, "hu")
+    assert array is read.hu and not hasattr(reader.grid, "hu")
     assert reader.verify_suffix(tmp_path) and not reader.verify_suffix([tmp_path, tmp_path])

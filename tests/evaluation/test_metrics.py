@@ -37,10 +37,10 @@ def test_a_shifted_box(axis, steps):
     b = np.roll(a, steps, axis)
     found = surface_scores(b, a, SPACING, tolerance_mm=2.0)
     # Face on face: more than 5 % of each surface lies the whole shift away, and nothing lies further.
-    assert found.hd95_mm == pytest.approx(steps * SPACING[axis])
-    assert 0 < found.msd_mm < steps * SPACING[axis]
+    assert found["hd95_mm"] == pytest.approx(steps * SPACING[axis])
+    assert 0 < found["msd_mm"] < steps * SPACING[axis]
     assert dice(a, b) == pytest.approx((10 - steps) / 10)
-    assert surface_scores(b, a, SPACING, tolerance_mm=steps * SPACING[axis]).surface_dice == pytest.approx(1)
+    assert surface_scores(b, a, SPACING, tolerance_mm=steps * SPACING[axis])["surface_dice"] == pytest.approx(1)
     # Just below the shift the outer faces fall out, and of the inner ones what is further from the sides.
     tolerance = steps * SPACING[axis] - 0.01
     extent = 10 * SPACING
@@ -48,7 +48,7 @@ def test_a_shifted_box(axis, steps):
     sides = np.delete(extent, axis)
     out = np.prod(sides) + np.prod(np.maximum(sides - 2 * tolerance, 0))
     # The inner part is counted in whole voxels, and edges are bevelled between voxel centres.
-    below = surface_scores(b, a, SPACING, tolerance).surface_dice
+    below = surface_scores(b, a, SPACING, tolerance)["surface_dice"]
     assert below == pytest.approx(1 - out / area, abs=0.05)
 
 
@@ -60,8 +60,8 @@ def test_parallel_plates(axis):
     b = np.roll(a, 4, axis)
     found = surface_scores(a, b, SPACING, tolerance_mm=1.0)
     # Every surface voxel of one plate faces one of the other.
-    assert found.hd95_mm == found.msd_mm == pytest.approx(4 * SPACING[axis])
-    assert found.surface_dice == 0
+    assert found["hd95_mm"] == found["msd_mm"] == pytest.approx(4 * SPACING[axis])
+    assert found["surface_dice"] == 0
 
 
 def test_concentric_balls():
@@ -69,9 +69,9 @@ def test_concentric_balls():
     centre = (np.array(shape) - 1) / 2 * spacing
     inner, outer = (ball(r, centre, spacing, shape) for r in (12.0, 16.0))
     found = surface_scores(inner, outer, spacing, tolerance_mm=2.0)
-    assert found.msd_mm == pytest.approx(4, abs=0.3) and found.hd95_mm == pytest.approx(4, abs=0.5)
-    assert found.surface_dice == 0
-    assert surface_scores(inner, outer, spacing, tolerance_mm=5.0).surface_dice == pytest.approx(1)
+    assert found["msd_mm"] == pytest.approx(4, abs=0.3) and found["hd95_mm"] == pytest.approx(4, abs=0.5)
+    assert found["surface_dice"] == 0
+    assert surface_scores(inner, outer, spacing, tolerance_mm=5.0)["surface_dice"] == pytest.approx(1)
     assert dice(inner, outer) == pytest.approx(2 * 12**3 / (12**3 + 16**3), rel=0.01)
     assert np.prod(spacing) * inner.sum() == pytest.approx(4 / 3 * np.pi * 12**3, rel=0.01)
 
@@ -84,8 +84,8 @@ def test_distances_agree_with_a_distance_transform():
     directed = [
         ndimage.distance_transform_edt(~edges[1 - i], sampling=SPACING)[edges[i]] for i in range(2)
     ]
-    assert found.hd95_mm == pytest.approx(max(np.percentile(d, 95) for d in directed), abs=1e-4)
-    assert found.msd_mm == pytest.approx(np.concatenate(directed).mean(), abs=1e-4)
+    assert found["hd95_mm"] == pytest.approx(max(np.percentile(d, 95) for d in directed), abs=1e-4)
+    assert found["msd_mm"] == pytest.approx(np.concatenate(directed).mean(), abs=1e-4)
 
 
 def test_surface_scores_are_symmetric_and_do_not_depend_on_the_volume_around():
@@ -95,7 +95,7 @@ def test_surface_scores_are_symmetric_and_do_not_depend_on_the_volume_around():
     cut = (slice(5, 15), slice(4, 15), slice(5, 19))
     assert surface_scores(a[cut], b[cut], SPACING, 2.0) == found
     same = surface_scores(a, a, SPACING, 2.0)
-    assert (same.hd95_mm, same.msd_mm, same.surface_dice) == (0, 0, 1)
+    assert (same["hd95_mm"], same["msd_mm"], same["surface_dice"]) == (0, 0, 1)
 
 
 def test_empty_masks_and_bad_tolerances_are_refused():
@@ -115,21 +115,21 @@ def test_pixel_scores_on_paper():
     assert confusion(prediction, reference, [1, 2]).tolist() == [[4, 1, 0], [0, 2, 1], [1, 0, 1]]
     found = pixel_scores(prediction, reference, [1, 2])
     iou = [4 / 6, 2 / 4, 1 / 3]
-    assert found.pixel_accuracy == pytest.approx(7 / 10)
-    assert found.mean_pixel_accuracy == pytest.approx((4 / 5 + 2 / 3 + 1 / 2) / 3)
-    assert found.mean_iou == pytest.approx(sum(iou) / 3)
-    assert found.frequency_weighted_iou == pytest.approx((5 * iou[0] + 3 * iou[1] + 2 * iou[2]) / 10)
+    assert found["pixel_accuracy"] == pytest.approx(7 / 10)
+    assert found["mean_pixel_accuracy"] == pytest.approx((4 / 5 + 2 / 3 + 1 / 2) / 3)
+    assert found["mean_iou"] == pytest.approx(sum(iou) / 3)
+    assert found["frequency_weighted_iou"] == pytest.approx((5 * iou[0] + 3 * iou[1] + 2 * iou[2]) / 10)
 
 
 def test_classes_without_voxels_are_left_out_of_the_means():
     reference, prediction = np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8)
     empty = pixel_scores(prediction, reference, [1, 2])
-    assert (empty.pixel_accuracy, empty.mean_pixel_accuracy, empty.mean_iou) == (1, 1, 1)
+    assert (empty["pixel_accuracy"], empty["mean_pixel_accuracy"], empty["mean_iou"]) == (1, 1, 1)
     prediction[0, 0, 0] = 2
     spurious = pixel_scores(prediction, reference, [1, 2])
-    assert spurious.mean_pixel_accuracy == pytest.approx(63 / 64)
-    assert spurious.mean_iou == pytest.approx((63 / 64 + 0) / 2)
-    assert spurious.frequency_weighted_iou == pytest.approx(63 / 64)
+    assert spurious["mean_pixel_accuracy"] == pytest.approx(63 / 64)
+    assert spurious["mean_iou"] == pytest.approx((63 / 64 + 0) / 2)
+    assert spurious["frequency_weighted_iou"] == pytest.approx(63 / 64)
 
 
 def test_label_maps_of_other_shapes_are_refused():
