@@ -1,14 +1,17 @@
-"""Ignite handlers for long training runs."""
+"""The trainer of the bundles' configs and its handlers: how long it runs, what it saves, when it validates."""
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
+import torch.distributed as dist
 from ignite.engine import Engine, Events
 from ignite.handlers.tqdm_logger import ProgressBar
+from monai.engines import Evaluator, SupervisedTrainer
 from monai.handlers import CheckpointLoader, CheckpointSaver, LrScheduleHandler, ValidationHandler
 from torch.optim.lr_scheduler import PolynomialLR
 
@@ -18,6 +21,30 @@ from oarseg.training.statistics import SetStatistics
 from oarseg.training.weights import LoadWeights
 
 logger = logging.getLogger(__name__)
+# Far longer than a waiting thread needs to let go, far shorter than anyone notices.
+GRACE_SECONDS = 0.5
+
+
+def supervised_trainer(amp: bool = True, **parts: Any) -> SupervisedTrainer:
+    """Return MONAI's trainer without its own half precision.
+
+    Args: ``amp``: what the config's inferers read to compute in bfloat16, which needs no gradient scaler. ``parts``:
+    MONAI's arguments.
+    """
+    return SupervisedTrainer(amp=False, **parts)
+
+
+def epoch_count(epochs: int | None, steps: int, steps_per_epoch: int) -> int:
+    """Return the number of epochs of a training: ``epochs`` where it is given, else enough for ``steps`` steps.
+
+    At least one. Raises ConfigError for what is no whole number, epochs below 1, steps below 0, or an empty epoch.
+    """
+    if steps_per_epoch < 1:
+        raise ConfigError("an epoch has no step: there are fewer training cases than batch_size")
+    name, value, least = ("steps", steps, 0) if epochs is None else ("epochs", epochs, 1)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ConfigError(f"{name} is {value!r}; expected a whole number from {least} on")
+    return max(1, -(-steps // steps_per_epoch)) if epochs is None else epochs
 
 
 class ResumableCheckpoint:
@@ -45,7 +72,7 @@ class ResumableCheckpoint:
         state = self.objects | {"trainer": engine}
         if self.resume:
             engine.add_event_handler(Events.STARTED, self._resume, state)
-        if torch.distributed.is_initialized() and torch.distributed.get_rank() > 0:
+        if dist.is_initialized() and dist.get_rank() > 0:
             return
         settings = {"file_prefix": self.prefix, "save_interval": self.interval, "n_saved": 1}
         saver = CheckpointSaver(str(self.folder), state, **settings)
@@ -84,6 +111,32 @@ def _stretch(schedule: PolynomialLR, total: int) -> None:
         group["lr"] = rate
 
 
+class ValidateByEpoch(ValidationHandler):
+    """Validate every ``interval`` epochs, and after the last epoch in any case.
+
+    Args: ``validator``: the evaluator to run. ``interval``: epochs (not steps); 0 never validates.
+    Raises ConfigError for an interval below 0.
+    """
+
+    def __init__(self, validator: Evaluator, interval: int) -> None:
+        if interval < 0:
+            raise ConfigError(f"val_interval is {interval}; expected epochs from one validation to the next, or 0")
+        super().__init__(interval, validator, epoch_level=True)
+
+    def attach(self, engine: Engine) -> None:
+        if not self.interval:
+            logger.info("val_interval is 0: this training does not validate")
+            return
+        super().attach(engine)
+        engine.add_event_handler(Events.COMPLETED, self._last)
+
+    def _last(self, engine: Engine) -> None:
+        if engine.state.epoch % self.interval:
+            reached, interval = engine.state.epoch, self.interval
+            logger.info("validating after the last epoch, %d; val_interval is %d epochs", reached, interval)
+            self(engine)
+
+
 def progress_bar() -> ProgressBar:
     """Return a bar over the steps of an epoch with the loss; silent where the output is not a terminal."""
     return ProgressBar(persist=False, disable=None, desc="training")
@@ -94,17 +147,21 @@ def on_main_rank(handlers: Sequence) -> list:
 
     Validation takes part everywhere (each rank has its share); writing files and logs is for one.
     """
-    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+    if not dist.is_initialized() or dist.get_rank() == 0:
         return list(handlers)
     shared = (ResumableCheckpoint, LoadWeights, SetStatistics, UpdateAverage, ValidationHandler, LrScheduleHandler)
     return [h for h in handlers if isinstance(h, shared)]
 
 
-def prepare_staged_batch(batch: Mapping, device: torch.device, non_blocking: bool = False, **kwargs: object) -> tuple:
-    """Prepare a sample of :class:`oarseg.transforms.RandStaged` for a :class:`oarseg.networks.TwoStageNet`.
+def leave_process_group() -> None:
+    """End a distributed run: wait for the other processes, take the group down, let its threads finish.
 
-    Returns image, target, and the arguments that make the network run the drawn part.
+    A thread of Gloo or of autograd may still hold tensors of the last step. If it needs the interpreter while that
+    is shutting down, the process aborts ("terminate called without an active exception", pytorch/pytorch#190489) and
+    a training that went well is reported as failed; so the interpreter waits for it here.
     """
-    organ = batch["organ"][0] or None
-    image, label = (batch[key].to(device=device, non_blocking=non_blocking) for key in ("image", "label"))
-    return image, label, (), {"organ": organ}
+    if not dist.is_initialized():
+        return
+    dist.barrier()
+    dist.destroy_process_group()
+    time.sleep(GRACE_SECONDS)

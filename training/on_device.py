@@ -1,4 +1,4 @@
-"""What makes training quick on a GPU: random transforms and convolutions that run there."""
+"""Batches on the device that the network computes on: moved there, augmented there, convolved quickly."""
 
 from __future__ import annotations
 
@@ -31,6 +31,16 @@ class AugmentOnDevice:
             return image, label
         samples = [self.transforms({"image": i, "label": o}) for i, o in zip(image, label, strict=True)]
         return tuple(torch.stack([sample[key] for sample in samples]) for key in ("image", "label"))
+
+
+def prepare_staged_batch(batch: Mapping, device: torch.device, non_blocking: bool = False, **kwargs: object) -> tuple:
+    """Prepare a sample of :class:`oarseg.transforms.RandStaged` for a :class:`oarseg.networks.TwoStageNet`.
+
+    Returns image, target, and the arguments that make the network run the drawn part.
+    """
+    organ = batch["organ"][0] or None
+    image, label = (batch[key].to(device=device, non_blocking=non_blocking) for key in ("image", "label"))
+    return image, label, (), {"organ": organ}
 
 
 def host_share(transforms: Sequence[Callable], device: torch.device | str) -> int:

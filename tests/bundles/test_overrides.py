@@ -143,21 +143,27 @@ def test_a_short_run_validates_once(training) -> None:
     assert 0 <= metrics(flow)["val_mean_dice"] <= 1
 
 
-@pytest.mark.parametrize("bundle", [LOCALIZER, ORGAN])
-def test_amp_reaches_training_and_validation(bundle: str, training, workflow, small_root: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bundle", [LOCALIZER, ORGAN, BOTH])
+@pytest.mark.parametrize("option", ["amp", "train#trainer#amp"])
+def test_amp_reaches_training_and_validation(
+    option: str, bundle: str, training, workflow, small_root: Path, tmp_path: Path
+) -> None:
     for amp in (True, False):
-        flow = training(bundle, amp=amp)
+        flow = training(bundle, **{option: amp})
         found = (flow.parser.get_parsed_content(f"{part}::inferer") for part in ("train", "validate"))
         assert [getattr(inferer, "pass_once", inferer).amp for inferer in found] == [amp, amp]
-        flow = workflow("infer", small_root / bundle, "inference.json", amp=amp, dataset_dir=str(tmp_path))
-        assert flow.parser.get_parsed_content("inferer").amp is amp
+        assert flow.trainer.scaler is None, "bfloat16 needs none, and MONAI's would compute in float16"
+        if option == "amp":
+            flow = workflow("infer", small_root / bundle, "inference.json", amp=amp, dataset_dir=str(tmp_path))
+            assert flow.parser.get_parsed_content("inferer").amp is amp
 
 
-@pytest.mark.parametrize("bundle", [LOCALIZER, ORGAN])
+@pytest.mark.parametrize("bundle", [LOCALIZER, ORGAN, BOTH])
 def test_a_further_transform_is_validated_too(bundle: str, training) -> None:
     flow = training(bundle)
     chain = [*flow.parser["train#deterministic_transforms"]]
-    chain.insert(5, {"_target_": "ScaleIntensityd", "keys": "image", "minv": 5, "maxv": 6})
+    after_scaling = 1 + [one["_target_"] for one in chain].index("ScaleIntensityRanged")
+    chain.insert(after_scaling, {"_target_": "ScaleIntensityd", "keys": "image", "minv": 5, "maxv": 6})
     flow = training(bundle, **{"train#deterministic_transforms": chain})
     image = flow.parser.get_parsed_content("validate::dataset")[0]["image"]
     assert torch.as_tensor(image).max() > 4
