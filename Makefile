@@ -47,6 +47,7 @@ reproduce-tables: $(VENV)/.installed
 	$(BIN)/python -m experiments.localization.run figure
 	$(BIN)/python -m experiments.compression.page
 	$(BIN)/python -m experiments.benchmarks.reliability
+	$(BIN)/python -m experiments.scores.facts
 	$(BIN)/oarseg bundles sync
 
 $(VENV)/.installed: setup.cfg constraints.txt

@@ -13,7 +13,6 @@ from oarseg.bundles.card import PICTURE, card, data_license, has_picture
 from oarseg.bundles.metadata import metadata
 from oarseg.bundles.parts import weights_entry
 from oarseg.bundles.provenance import is_shipped
-from oarseg.bundles.readme import sync_readme
 from oarseg.bundles.spec import TEMPLATES, BundleSpec, bundle_specs
 from oarseg.checksum import IDENTITY, has_weights
 from oarseg.errors import ConfigError
@@ -71,9 +70,9 @@ def train_config(config: dict, site: Site) -> dict:
 
 
 def sync(site: Site, root: Path, check: bool = False) -> list[str]:
-    """Render all bundles of ``site`` below ``root``, and the results table in the README beside it.
+    """Render all bundles of ``site`` below ``root``; return the paths (relative to it) that differed.
 
-    Returns the paths (relative to ``root``) that differed; with ``check`` nothing is written.
+    With ``check`` nothing is written.
     Raises ConfigError, with nothing written, where two bundles would have one name or one is another site's.
     """
     changed, specs = [], bundle_specs(site)
@@ -87,8 +86,6 @@ def sync(site: Site, root: Path, check: bool = False) -> list[str]:
             changed.append(f"{spec.name}/{name}")
             if not check:
                 write_bytes(path, content)
-    if sync_readme(site, root.parent / "README.md", check):
-        changed.append("../README.md")
     return changed
 
 

@@ -1,4 +1,4 @@
-"""Writes the validation scores and the results table of ``bundles/shipped.json`` from the stored results.
+"""Writes the scores and the table of ``bundles/shipped.json``, and the table in the README, from the stored results.
 
     python -m experiments.scores.facts            then: oarseg bundles sync
     python -m experiments.scores.facts --check    exit 1 where they differ
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ from experiments.scores.tables import METHODS, RESULTS, Summary, results_table, 
 from oarseg.bundles.shipped import FACTS
 from oarseg.files import write_text
 from oarseg.sites import load_site
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+MARKS = re.compile(r"(<!-- results:begin -->\n).*?(<!-- results:end -->)", re.DOTALL)
+# Of the table, in the README: organ, cases, Dice of stage 1 and of both, 95 % interval, HD95.
+COLUMNS = 6
 
 
 def score(summary: Summary) -> dict[str, Any]:
@@ -42,21 +48,35 @@ def with_scores(content: dict[str, Any], folder: Path = RESULTS) -> dict[str, An
     return content | {"scores": scores, "results_table": table.splitlines()}
 
 
+def with_table(text: str, table: str) -> str:
+    """Return ``text``, that of the README, with the first columns of ``table`` between its marks."""
+    rows = [line.split("|")[: COLUMNS + 1] for line in table.splitlines() if line.startswith("|")]
+    compact = "\n".join("|".join(row) + "|" for row in rows)
+    return MARKS.sub(lambda marks: f"{marks[1]}{compact}\n{marks[2]}", text)
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Write the file, or check it; return the exit status."""
+    """Write the two files, or check them; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where it differs")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 where they differ")
     check = parser.parse_args(argv).check
-    before = FACTS.read_text(encoding="utf-8")
-    after = json.dumps(with_scores(json.loads(before)), indent=1, ensure_ascii=False) + "\n"
-    if before == after:
-        print(f"{FACTS.name} agrees with {RESULTS}")
+    content = with_scores(json.loads(FACTS.read_text(encoding="utf-8")))
+    table = "\n".join(content["results_table"])
+    rendered = {
+        FACTS: json.dumps(content, indent=1, ensure_ascii=False) + "\n",
+        README: with_table(README.read_text(encoding="utf-8"), table),
+    }
+    differing = {path: text for path, text in rendered.items() if path.read_text(encoding="utf-8") != text}
+    if not differing:
+        print(f"{FACTS.name} and {README.name} agree with {RESULTS}")
         return 0
+    names = ", ".join(path.name for path in differing)
     if check:
-        print(f"{FACTS.name} differs from {RESULTS}; run: python -m experiments.scores.facts", file=sys.stderr)
+        print(f"{names}: not as in {RESULTS}; run: python -m experiments.scores.facts", file=sys.stderr)
         return 1
-    write_text(FACTS, after)
-    print(f"wrote {FACTS}; run: oarseg bundles sync")
+    for path, text in differing.items():
+        write_text(path, text)
+    print(f"wrote {names}; run: oarseg bundles sync")
     return 0
 
 

@@ -34,7 +34,22 @@ def test_other_results_give_other_facts(tmp_path: Path, capsys: pytest.CaptureFi
     # Written from an older state, the file is what is stored now.
     old = tmp_path / "shipped.json"
     old.write_text(json.dumps(new), encoding="utf-8")
+    readme = tmp_path / "README.md"
+    readme.write_text(facts.with_table(facts.README.read_text(encoding="utf-8"), "| organ |"), encoding="utf-8")
     monkeypatch.setattr(facts, "FACTS", old)
-    assert facts.main(["--check"]) == 1 and "differs" in capsys.readouterr().err
+    monkeypatch.setattr(facts, "README", readme)
+    assert facts.main(["--check"]) == 1 and "shipped.json, README.md" in capsys.readouterr().err
     assert facts.main([]) == 0
     assert old.read_bytes() == FACTS.read_bytes()
+    assert readme.read_bytes() == (Path(facts.__file__).parents[2] / "README.md").read_bytes()
+
+
+def test_the_readme_has_the_first_columns_between_its_marks() -> None:
+    text = "above\n<!-- results:begin -->\nold\n<!-- results:end -->\nbelow\n"
+    table = "\n".join(STORED["results_table"])
+    new = facts.with_table(text, table)
+    assert "old" not in new and new.startswith("above\n<!-- results") and new.endswith("end -->\nbelow\n")
+    rows = [line for line in new.splitlines() if line.startswith("|")]
+    assert rows[0] == "| organ | cases | stage 1 Dice | two stages Dice | 95 % interval | HD95 mm |"
+    whole = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(rows) == len(whole) and all(line.startswith(row) for row, line in zip(rows, whole, strict=True))

@@ -120,21 +120,6 @@ def test_organs_look_for_the_localizer_of_their_site(tmp_path: Path) -> None:
         assert found == (tmp_path / "thorax_ct_localizer").resolve() and found.is_dir()
 
 
-def test_the_readme_beside_the_bundles_is_left_alone(tmp_path: Path) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text("above\n<!-- results:begin -->\nkept\n<!-- results:end -->\nbelow\n", encoding="utf-8")
-    sync(load_site("thorax"), tmp_path / "bundles")
-    assert "kept" in readme.read_text(encoding="utf-8")
-    assert sync(load_site(), tmp_path / "bundles")[-1] == "../README.md"
-    text = readme.read_text(encoding="utf-8")
-    assert "kept" not in text and text.startswith("above\n<!-- results") and text.endswith("end -->\nbelow\n")
-    rows = [line for line in text.splitlines() if line.startswith("|")]
-    assert rows[0] == "| organ | cases | stage 1 Dice | two stages Dice | 95 % interval | HD95 mm |"
-    whole = [line for line in facts().results_table.splitlines() if line.startswith("|")]
-    assert len(rows) == len(whole) and all(line.startswith(row) for row, line in zip(rows, whole, strict=True))
-    assert sync(load_site(), tmp_path / "bundles", check=True) == []
-
-
 def test_a_table_of_ones_own(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     table, root = own_table(tmp_path), tmp_path / "bundles"
     arguments = ["--site", str(table), "--root", str(root)]
