@@ -11,10 +11,11 @@ from torch import nn
 
 # Of networks that cannot be tried, such as those for images of one size: three halvings, as most networks have.
 DEFAULT = 8
-# Tried sizes are these multiples of a factor: without a common divisor, and large enough for a norm at the bottom.
-MULTIPLES = (3, 5, 7)
+UNKNOWN = (DEFAULT, DEFAULT)
+# Tried sizes are these multiples of a factor: the smallest there is, and without a common divisor.
+MULTIPLES = (1, 3, 5)
 LARGEST = 64
-_measured: WeakKeyDictionary[nn.Module, tuple[int, int]] = WeakKeyDictionary()
+_measured: WeakKeyDictionary[nn.Module, tuple[int, int] | None] = WeakKeyDictionary()
 
 
 def network_factor(network: nn.Module) -> int:
@@ -26,16 +27,21 @@ def network_factor(network: nn.Module) -> int:
     no memory and about a second, and leaves the network as it is. Wrapped networks (``module``: distributed training,
     averages) are looked into. ``DEFAULT`` where nothing can be found out, or nothing is convolved.
     """
-    return _known(network)[0]
+    return (_known(network) or UNKNOWN)[0]
+
+
+def has_factor(network: nn.Module) -> bool:
+    """Return whether the network's factor is known, not a guess because no image could be tried with success."""
+    return _known(network) is not None
 
 
 def smallest_map(network: nn.Module, size: int) -> int:
     """Return how many voxels of ``size`` along an axis are left in the smallest feature map of a convolution."""
-    return size // _known(network)[1]
+    return size // (_known(network) or UNKNOWN)[1]
 
 
-def _known(network: nn.Module) -> tuple[int, int]:
-    """The factor, and by what the network divides its images until the bottom: the same where it pads nothing."""
+def _known(network: nn.Module) -> tuple[int, int] | None:
+    """Return the factor, and by what images are divided until the bottom: the same where the network pads nothing."""
     while not hasattr(network, "factor") and isinstance(inner := getattr(network, "module", None), nn.Module):
         network = inner
     if isinstance(factor := getattr(network, "factor", None), int):
@@ -45,15 +51,15 @@ def _known(network: nn.Module) -> tuple[int, int]:
     return _measured[network]
 
 
-def _measure(network: nn.Module) -> tuple[int, int]:
+def _measure(network: nn.Module) -> tuple[int, int] | None:
     if not (convolutions := [m for m in network.modules() if isinstance(m, nn.Conv3d)]):
-        return DEFAULT, DEFAULT
+        return UNKNOWN
     tensors = chain(network.parameters(), network.buffers())
     try:
         # A copy that has none of the values, whatever modules share them.
         shapes = copy.deepcopy(network, {id(t): torch.empty_like(t, device="meta") for t in tensors})
     except Exception:  # of modules that hold more than tensors, such as a compiled network
-        return DEFAULT, DEFAULT
+        return None
     sides: list[int] = []
     for module in shapes.modules():
         if isinstance(module, nn.Conv3d) and max(module.kernel_size) > 1:
@@ -69,4 +75,4 @@ def _measure(network: nn.Module) -> tuple[int, int]:
                 return factor, size[0] // min(sides)
         except Exception:  # whatever another's network raises for a size that it does not take
             continue
-    return DEFAULT, DEFAULT
+    return None

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from monai.inferers import Inferer
 from torch import Tensor, nn
 
-from oarseg.networks.factor import network_factor, smallest_map
+from oarseg.errors import ConfigError
+from oarseg.networks.factor import has_factor, network_factor, smallest_map
 from oarseg.training.autocast import autocast
 
 __all__ = ["AutocastInferer", "autocast"]
@@ -27,7 +28,7 @@ class AutocastInferer(Inferer):
     Images that the network's factor does not divide are padded with air (0) at their ends, the logits cut again.
     On CPUs, networks whose smallest feature map has fewer than ``LEAST_MAP`` voxels along an axis are trained in
     float32.
-    Args: ``amp``: False for float32 everywhere.
+    Args: ``amp``: False for float32 everywhere. Raises ConfigError where a network takes no image.
     """
 
     def __init__(self, amp: bool = True) -> None:
@@ -38,8 +39,18 @@ class AutocastInferer(Inferer):
         inputs, size = padded(inputs, network_factor(network)), inputs.shape[2:]
         inputs = inputs.contiguous(memory_format=torch.channels_last_3d)
         with autocast(inputs.device) if self._half(inputs, network) else nullcontext():
-            logits = network(inputs, *args, **kwargs)
+            logits = self._pass(inputs, network, *args, **kwargs)
         return logits.float()[..., : size[0], : size[1], : size[2]]
+
+    @staticmethod
+    def _pass(inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+        try:
+            return network(inputs, *args, **kwargs)
+        except Exception as error:  # whatever another's network raises, such as one for images of one size
+            if has_factor(network):
+                raise
+            name, size = type(getattr(network, "module", network)).__name__, " x ".join(map(str, inputs.shape[2:]))
+            raise ConfigError(f"network {name} fails with {size} voxels, as with all sizes tried: {error}") from error
 
     def _half(self, inputs: Tensor, network: nn.Module) -> bool:
         if not self.amp or inputs.device.type != "cpu" or not torch.is_grad_enabled():

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from monai.networks.nets import DynUNet, SegResNet, UNet
+from monai.networks.nets import AttentionUnet, BasicUNet, DynUNet, SegResNet, UNet, VNet
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+from oarseg.errors import ConfigError
 from oarseg.inference import WindowInferer
 from oarseg.inference.localize import deepened, in_windows, padded_pass
 from oarseg.networks import Standardize, TwoStageNet, UNet3d, network_factor
@@ -30,6 +31,9 @@ class Wrapped(nn.Module):
         super().__init__()
         self.module = module
 
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.module(image)
+
 
 @pytest.mark.parametrize(
     ("network", "factor"),
@@ -42,6 +46,9 @@ class Wrapped(nn.Module):
         (lambda: DynUNet(3, 1, 2, [3] * 5, [1, 2, 2, 2, 2], [2] * 4, filters=[4] * 5), 16),
         (lambda: DynUNet(3, 1, 2, [3] * 4, [1, (1, 2, 2), 2, 2], [(1, 2, 2), 2, 2], deep_supervision=True), 8),
         (lambda: SegResNet(3, 8, 1, 2), 8),
+        (lambda: AttentionUnet(3, 1, 2, (4,) * 5, (2,) * 4), 16),
+        (lambda: VNet(3, 1, 2), 16),
+        (lambda: BasicUNet(3, 1, 2, (4,) * 6), 16),
         (nn.Identity, 8),
     ],
 )
@@ -51,6 +58,23 @@ def test_found_and_the_network_left_as_it_is(network, factor: int) -> None:
     assert network_factor(network) == factor
     assert network.training and all(p.device.type == "cpu" for p in network.parameters())
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+class OneSize(nn.Conv3d):
+    """Takes images of 32 voxels a side alone, as transformers with learnt positions do."""
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        if image.shape[2:] != (32, 32, 32):
+            raise AssertionError("expected img_size 32")
+        return super().forward(image)
+
+
+def test_a_network_that_fails_is_named() -> None:
+    network = OneSize(1, 2, 3, padding=1)
+    assert AutocastInferer()(torch.rand(1, 1, 32, 32, 32), network).shape == (1, 2, 32, 32, 32)
+    for wrapped in (network, Wrapped(network)):
+        with pytest.raises(ConfigError, match="OneSize.*16 x 24 x 40.*img_size 32"):
+            AutocastInferer()(torch.rand(1, 1, 16, 24, 40), wrapped)
 
 
 def test_the_smallest_feature_map() -> None:

@@ -9,10 +9,10 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, RandShiftIntensityd
 
+from experiments.peers.organ_choice import RandOrgan
 from oarseg.errors import ConfigError
 from oarseg.sites import load_site
 from oarseg.transforms import OrganViewd
-from oarseg.transforms.organ_choice import RandOrgan
 
 SITE = load_site()
 KEYS = [organ.key for organ in SITE.organs]
