@@ -11,7 +11,7 @@ from pathlib import Path
 from oarseg.bundles import model_info
 from oarseg.bundles.archive import left_out, own_files, version_of, write_zip
 from oarseg.bundles.card import PICTURE
-from oarseg.bundles.provenance import is_ours
+from oarseg.bundles.facts import is_ours
 from oarseg.bundles.spec import BundleSpec, bundle_specs
 from oarseg.bundles.staged import copy, put, same, staging
 from oarseg.checksum import has_weights, verified

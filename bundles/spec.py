@@ -1,9 +1,11 @@
-"""The bundles of a site."""
+"""The bundles of a site, and what their templates say of each."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from string import Template
 
 from oarseg.sites import Organ, Site
 
@@ -18,6 +20,33 @@ class BundleSpec:
     kind: str
     site: Site
     organ: Organ | None = None
+
+    @property
+    def organs(self) -> list[Organ]:
+        """The organs that the bundle finds."""
+        return [self.organ] if self.organ else list(self.site.organs)
+
+    def text(self, key: str, **values: str) -> str:
+        """Return a text of ``templates/common/texts.json`` for this kind of bundle, filled from the table."""
+        site, row, organ = self.site, self.site.localizer, self.organ
+        values |= {
+            "prefix": site.prefix,
+            "site": site.title,
+            "organs": str(len(site.organs)),
+            "classes": str(len(site.organs) + 1),
+            "localizer_width": str(row.base_width),
+            "spacing": " x ".join(f"{n:g}" for n in row.spacing_mm),
+            "widths": ", ".join(f"{o.key} {o.base_width}" for o in site.organs),
+        }
+        if organ:
+            grid, field = (" x ".join(f"{n:g}" for n in numbers) for numbers in (organ.grid, organ.field_mm))
+            values |= {"organ": organ.title, "width": str(organ.base_width), "grid": grid, "field": field}
+        return Template(json.loads(common("texts.json"))[self.kind][key]).substitute(values)
+
+
+def common(name: str) -> str:
+    """Return a template that all kinds of bundles share."""
+    return (TEMPLATES / "common" / name).read_text(encoding="utf-8")
 
 
 def bundle_specs(site: Site) -> list[BundleSpec]:

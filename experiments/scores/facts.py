@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.scores.tables import METHODS, RESULTS, Summary, results_table, validation_summary
-from oarseg.bundles.shipped import FACTS
+from oarseg.bundles.facts import FACTS
 from oarseg.files import write_text
 from oarseg.sites import load_site
 
@@ -25,7 +25,7 @@ COLUMNS = 6
 
 
 def score(summary: Summary) -> dict[str, Any]:
-    """Return an organ's figures as :class:`oarseg.bundles.shipped.Score` has them."""
+    """Return an organ's figures as :class:`oarseg.bundles.facts.Score` has them."""
     return {
         "cases": summary.n,
         "dice": round(summary.mean, 6),

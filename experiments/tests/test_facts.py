@@ -10,7 +10,7 @@ import pytest
 
 from experiments.scores import facts
 from experiments.scores.tables import RESULTS
-from oarseg.bundles.shipped import FACTS, Score
+from oarseg.bundles.facts import FACTS, Score
 
 STORED = json.loads(FACTS.read_text(encoding="utf-8"))
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from oarseg.bundles.facts import shipped as facts
 from oarseg.bundles.pack import pack
 from oarseg.bundles.parts import part_specs, weights_entry
 from oarseg.bundles.render import render
-from oarseg.bundles.shipped import shipped as facts
 from oarseg.bundles.unpack import unpack
 from oarseg.bundles.weights import install
 from oarseg.checksum import FILE, METADATA, part_files, read_metadata, sha256, verified, weights_size

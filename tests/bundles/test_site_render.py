@@ -11,9 +11,9 @@ from monai.bundle import ConfigParser
 
 from oarseg import __version__
 from oarseg.bundles.card import card
+from oarseg.bundles.facts import shipped as facts
 from oarseg.bundles.metadata import eval_metrics
 from oarseg.bundles.render import sync
-from oarseg.bundles.shipped import shipped as facts
 from oarseg.bundles.spec import bundle_specs
 from oarseg.cli import main
 from oarseg.errors import ConfigError
