@@ -10,8 +10,9 @@ uncertainty is not known, and leaving it out would make the mean look surer than
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -26,6 +27,8 @@ LEAST_CASES = 4
 MEASURES = ("dice", "surface_dice", "hd95_mm", "msd_mm", "centroid_mm", "volume_error_cm3", "volume_error_percent")
 # Resamples held at a time, so that thousands of cases do not fill the memory.
 _BLOCK = 500
+# Draws for at most so many cases (8 MB) are kept for the next table.
+_KEPT = 100
 
 
 @dataclass(frozen=True)
@@ -165,15 +168,28 @@ def interval(table: np.ndarray) -> tuple[float | None, float | None]:
     cases, there = len(table), ~np.isnan(table)
     if cases < LEAST_CASES or there.sum(axis=0).min() < LEAST_CASES:
         return None, None
-    rng = np.random.default_rng(SEED)
     filled, whole = np.where(there, table, 0.0), np.nanmean(table, axis=0)
     means = []
-    for begin in range(0, RESAMPLES, _BLOCK):
-        # How often each case is drawn: the same as drawing cases with replacement, and one matrix product.
-        weights = rng.multinomial(cases, np.full(cases, 1 / cases), size=min(_BLOCK, RESAMPLES - begin))
+    for weights in _kept_draws(cases) if cases <= _KEPT else _draws(cases):
         total, count = weights @ filled, weights @ there.astype(float)
         organ = np.where(count > 0, total / np.maximum(count, 1), whole)
         means.append(organ.mean(axis=1))
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(np.concatenate(means), [tail, 1 - tail])
     return float(low), float(high)
+
+
+def _draws(cases: int) -> Iterator[np.ndarray]:
+    """Yield how often each case is drawn, (resamples, cases), block by block; the same for every table.
+
+    It is the same as drawing cases with replacement, and needs one matrix product.
+    """
+    rng = np.random.default_rng(SEED)
+    for begin in range(0, RESAMPLES, _BLOCK):
+        size = min(_BLOCK, RESAMPLES - begin)
+        yield rng.multinomial(cases, np.full(cases, 1 / cases), size=size).astype(float)
+
+
+@lru_cache(maxsize=8)
+def _kept_draws(cases: int) -> tuple[np.ndarray, ...]:
+    return tuple(_draws(cases))
