@@ -8,9 +8,9 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from oarseg.bundles.parts import write_together
 from oarseg.bundles.render import render
 from oarseg.bundles.spec import BundleSpec
+from oarseg.bundles.weights import write_together
 from oarseg.checksum import FILE, METADATA, verified
 from oarseg.errors import ConfigError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,8 @@ from oarseg.bundles import model_info
 from oarseg.bundles.archive import left_out, own_files, version_of, write_zip
 from oarseg.bundles.card import PICTURE
 from oarseg.bundles.facts import is_ours
-from oarseg.bundles.spec import BundleSpec, bundle_specs
-from oarseg.bundles.staged import copy, put, same, staging
+from oarseg.bundles.spec import BundleSpec, chosen_specs
+from oarseg.bundles.staged import put, same, staging
 from oarseg.checksum import has_weights, verified
 from oarseg.errors import ConfigError, OutputError, WeightsError
 from oarseg.sites import Site
@@ -50,7 +51,7 @@ def pack(
 
     Layouts: "http", zips and ``model_info.json`` to put at ``base_url``; "github", zips for the release ``repo``
     (OWNER/REPO/TAG, as MONAI has it) and ``models/model_info.json``, which MONAI reads from the tagged tree;
-    "huggingface", one folder a bundle to upload as a repository, its card at the top. A ``model_info.json`` that is
+    "huggingface", one folder a bundle to upload as a repository, its card at the top. A ``model_info.json``
     that is there gets further entries. A zip or folder that is there and the same stays.
 
     Raises ConfigError for an unknown bundle, layout or address, or a bundle that is not whole; WeightsError where one
@@ -62,9 +63,8 @@ def pack(
     if out.resolve() == root.resolve():
         raise ConfigError(f"{out} holds the bundles themselves; give another folder for what is packed")
     with staging(out) as work:
-        new, attic = work / "new", work / "old"
+        new = work / "new"
         new.mkdir()
-        attic.mkdir()
         done = [_packed(spec, root / spec.name, new, layout, work / spec.name) for spec in specs]
         if address:
             listed = {one.path.stem: {"checksum": one.sha1, "source": f"{address}/{one.path.name}"} for one in done}
@@ -72,9 +72,9 @@ def pack(
             content = model_info.merged(model_info.read(out / place), listed, overwrite)
             (new / place).parent.mkdir(exist_ok=True)
             (new / place).write_text(json.dumps(content, indent=4) + "\n", encoding="utf-8")
-        _into_place(new, out, [one.path.name for one in done], attic, overwrite)
+        _into_place(new, out, [one.path.name for one in done], work, overwrite)
         if address and not same(new / place, out / place):
-            put(new / place, out / place, attic)
+            put(new / place, out / place, work)
     return [Packed(d.name, d.version, out / d.path.name, d.size, d.sha1, d.left_out) for d in done]
 
 
@@ -100,10 +100,7 @@ def _address(layout: str, base_url: str | None, repo: str | None) -> str | None:
 
 
 def _chosen(site: Site, root: Path, names: Sequence[str]) -> list[BundleSpec]:
-    specs = {spec.name: spec for spec in bundle_specs(site)}
-    if unknown := [name for name in names if name not in specs]:
-        raise ConfigError(f"no bundle {unknown[0]!r} in site {site.site}; it has: {', '.join(specs)}")
-    chosen = [spec for name, spec in specs.items() if not names or name in names]
+    chosen = chosen_specs(site, names)
     if absent := [spec.name for spec in chosen if not (root / spec.name).is_dir()]:
         raise ConfigError(f"no bundle {absent[0]} in {root}; run: oarseg bundles sync, with the same --site and --root")
     if empty := [spec.name for spec in chosen if not has_weights(root / spec.name)]:
@@ -119,7 +116,8 @@ def _packed(spec: BundleSpec, folder: Path, new: Path, layout: str, work: Path) 
     if layout == "huggingface":
         path = new / spec.name
         for name, file in files.items():
-            copy(file, path / name)
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, path / name)
         (path / "README.md").write_text(_hub_card(spec, folder), encoding="utf-8")
         size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
         return Packed(spec.name, version, path, size, "", beside)
@@ -137,7 +135,7 @@ def _hub_card(spec: BundleSpec, folder: Path) -> str:
     return header + text.replace(f"]({PICTURE})", f"](docs/{PICTURE})")
 
 
-def _into_place(new: Path, out: Path, names: list[str], attic: Path, overwrite: bool) -> None:
+def _into_place(new: Path, out: Path, names: list[str], work: Path, overwrite: bool) -> None:
     todo = [name for name in names if not same(new / name, out / name)]
     if clones := [name for name in todo if (out / name / ".git").exists()]:
         raise OutputError(f"{out / clones[0]} is a git clone; pack into another folder and copy the files over")
@@ -147,4 +145,4 @@ def _into_place(new: Path, out: Path, names: list[str], attic: Path, overwrite: 
             "raise the version, or give --overwrite"
         )
     for name in todo:
-        put(new / name, out / name, attic)
+        put(new / name, out / name, work)

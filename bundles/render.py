@@ -12,8 +12,8 @@ from pathlib import Path
 from oarseg.bundles.card import PICTURE, card, data_license, has_picture
 from oarseg.bundles.facts import is_shipped
 from oarseg.bundles.metadata import metadata
-from oarseg.bundles.parts import weights_entry
 from oarseg.bundles.spec import TEMPLATES, BundleSpec, bundle_specs
+from oarseg.bundles.weights import weights_entry
 from oarseg.checksum import IDENTITY, has_weights
 from oarseg.errors import ConfigError
 from oarseg.files import write_bytes

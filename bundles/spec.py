@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
+from oarseg.errors import ConfigError
 from oarseg.sites import Organ, Site
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -56,3 +58,11 @@ def bundle_specs(site: Site) -> list[BundleSpec]:
         *(BundleSpec(site.organ_bundles.format(key=o.key), "organ", site, o) for o in site.organs),
         BundleSpec(f"{site.prefix}_two_stage", "two_stage", site),
     ]
+
+
+def chosen_specs(site: Site, names: Sequence[str]) -> list[BundleSpec]:
+    """Return the bundles of a site with these ``names``, or all. Raises ConfigError for a name that it does not have."""
+    specs = {spec.name: spec for spec in bundle_specs(site)}
+    if unknown := [name for name in names if name not in specs]:
+        raise ConfigError(f"no bundle {unknown[0]!r} in site {site.site}; it has: {', '.join(specs)}")
+    return [spec for name, spec in specs.items() if not names or name in names]

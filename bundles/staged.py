@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from oarseg.errors import OutputError
+from oarseg.files import writing
 
 
 @contextlib.contextmanager
@@ -20,26 +19,23 @@ def staging(folder: Path) -> Iterator[Path]:
     """
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as temporary:
-            yield Path(temporary)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write into {folder} ({error.strerror or error}); give a folder that is writable and has room"
-        ) from error
+        with writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder) as temporary:
+                yield Path(temporary)
     finally:
         for place in made:
             with contextlib.suppress(OSError):
                 place.rmdir()
 
 
-def put(source: Path, target: Path, attic: Path) -> None:
-    """Move ``source`` to ``target``; what is there goes to the folder ``attic``, and comes back where that fails."""
+def put(source: Path, target: Path, work: Path) -> None:
+    """Move ``source`` to ``target``; what is there goes into the folder ``work``, and comes back if that fails."""
     target.parent.mkdir(parents=True, exist_ok=True)
     if not target.exists() and not target.is_symlink():
         os.replace(source, target)
         return
-    old = Path(tempfile.mkdtemp(dir=attic)) / target.name
+    old = Path(tempfile.mkdtemp(prefix="old-", dir=work)) / target.name
     os.replace(target, old)
     try:
         os.replace(source, target)
@@ -58,9 +54,3 @@ def same(one: Path, other: Path) -> bool:
     return names == sorted(path.name for path in other.iterdir()) and all(
         same(one / name, other / name) for name in names
     )
-
-
-def copy(source: Path, target: Path) -> None:
-    """Copy a file's bytes to a new file, in folders that need not exist."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)

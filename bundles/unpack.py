@@ -56,11 +56,10 @@ def unpack(source: str, into: Path, checksum: str | None = None, overwrite: bool
         expected = _normal(checksum) if checksum else _listed(source, match[0].removesuffix(".zip"), work)
         path = _downloaded(source, work) if is_url(source) else Path(source)
         _check_sum(path, expected)
-        new, attic = work / "new", work / "old"
-        attic.mkdir()
+        new = work / "new"
         _extract(path, name, new)
         _check_bundle(new / name, name, version)
-        put(new / name, target, attic)
+        put(new / name, target, work)
     return target, version
 
 

@@ -101,18 +101,12 @@ def _sync(site, root: Path, check: bool) -> int:
 
 
 def _weights(site, root: Path, args: argparse.Namespace) -> int:
-    from oarseg.requires import require
-
-    require("oarseg bundles weights", "torch")
     from oarseg.bundles.render import sync
-    from oarseg.bundles.spec import bundle_specs
+    from oarseg.bundles.spec import chosen_specs
     from oarseg.bundles.weights import install
-    from oarseg.errors import ConfigError
 
-    specs = {spec.name: spec for spec in bundle_specs(site)}
-    if args.bundle not in specs:
-        raise ConfigError(f"no bundle {args.bundle!r} in site {site.site}; it has: {', '.join(specs)}")
-    checksum = install(specs[args.bundle], root, args.checkpoints, args.mirror)
+    (spec,) = chosen_specs(site, [args.bundle])
+    checksum = install(spec, root, args.checkpoints, args.mirror)
     sync(site, root)
     print(f"{args.bundle}/models/model.pt  SHA-256 {checksum}")
     return 0

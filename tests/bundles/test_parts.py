@@ -12,10 +12,9 @@ import torch
 
 from oarseg.bundles.facts import shipped as facts
 from oarseg.bundles.pack import pack
-from oarseg.bundles.parts import part_specs, weights_entry
 from oarseg.bundles.render import render
 from oarseg.bundles.unpack import unpack
-from oarseg.bundles.weights import install
+from oarseg.bundles.weights import install, part_specs, weights_entry
 from oarseg.checksum import FILE, METADATA, part_files, read_metadata, sha256, verified, weights_size
 from oarseg.cli import main
 from oarseg.errors import WeightsError
