@@ -99,7 +99,7 @@ def _in_tree(root: Path, tell: Callable[[str], None], leave_out: Path | None) ->
         kept = [f for f in sorted(folders) if not f.startswith(".") and (here / f).resolve() != leave_out]
         files = sorted(name for name in names if not name.startswith("."))
         for name in files:
-            if suffix := _suffix(name):
+            if suffix := next((suffix for suffix in IMAGE_FILES if name.lower().endswith(suffix)), ""):
                 yield CohortCase(_name(root, here / name[: -len(suffix)]), str(here / name))
         if _has_ct(here, files):
             yield from _in_dicom(root, here, tell)
@@ -110,14 +110,9 @@ def _in_tree(root: Path, tell: Callable[[str], None], leave_out: Path | None) ->
 
 def _has_ct(folder: Path, files: list[str]) -> bool:
     """Return whether one of the files is a slice of a CT; other files make no DICOM folder."""
-    for name in files:
-        path = folder / name
-        if name.lower().endswith((*IMAGE_FILES, *PASSED_OVER)) or not path.is_file():
-            continue
-        header = read_header(path)
-        if isinstance(header, Header) and header.is_ct:
-            return True
-    return False
+    paths = (folder / name for name in files if not name.lower().endswith((*IMAGE_FILES, *PASSED_OVER)))
+    headers = (read_header(path) for path in paths if path.is_file())
+    return any(isinstance(header, Header) and header.is_ct for header in headers)
 
 
 def _in_dicom(root: Path, folder: Path, tell: Callable[[str], None]) -> Iterator[CohortCase]:
@@ -129,11 +124,9 @@ def _in_dicom(root: Path, folder: Path, tell: Callable[[str], None]) -> Iterator
         return
     if not series:
         tell(f"{name}: no CT series of {MIN_SLICES} slices or more")
-    elif len(series) == 1:
-        yield CohortCase(name, str(folder), series[0].uid)
-    else:
-        for number, one in enumerate(series, 1):
-            yield CohortCase(f"{name}_series_{one.number or number}", str(folder), one.uid)
+    for number, one in enumerate(series, 1):
+        suffix = f"_series_{one.number or number}" if len(series) > 1 else ""
+        yield CohortCase(name + suffix, str(folder), one.uid)
 
 
 def _in_datalist(path: Path) -> list[CohortCase]:
@@ -152,11 +145,6 @@ def _in_datalist(path: Path) -> list[CohortCase]:
             raise InputError(f"{path.name}: {image!r} is no path inside the datalist's folder")
         cases.append(CohortCase(_flat(case_name(pure)), str(path.parent / pure)))
     return cases
-
-
-def _suffix(name: str) -> str:
-    """Return the suffix by which a file's name says that it is an image; "" where it has none."""
-    return next((suffix for suffix in IMAGE_FILES if name.lower().endswith(suffix)), "")
 
 
 def _name(root: Path, path: Path) -> str:

@@ -32,18 +32,21 @@ class Journal:
 
     def __init__(self, out: Path) -> None:
         self.path = out / JOURNAL
-        self.rows = _read(self.path)
+        content = _read(self.path)
+        self.rows = _rows(content)
+        # A line that a killed run left unfinished is ended before the next one.
+        self._pending = b"" if content.endswith(b"\n") or not content else b"\n"
 
     def add(self, row: dict[str, Any]) -> None:
         """Append a row, which has "case" and "status". Raises OutputError where it cannot be written."""
         try:
             with open(self.path, "ab") as file:
-                file.write(b"\n" if _torn(self.path) else b"")
-                file.write(json.dumps(row).encode() + b"\n")
+                file.write(self._pending + json.dumps(row).encode() + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise OutputError(f"{self.path} cannot be written ({error.strerror}); make room and start again") from error
+        self._pending = b""
         self.rows[row["case"]] = row
 
     def row_of(self, name: str, fingerprint: str) -> dict[str, Any] | None:
@@ -100,15 +103,16 @@ def locked(out: Path) -> Iterator[None]:
         yield
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
-    rows: dict[str, dict[str, Any]] = {}
+def _read(path: Path) -> bytes:
     try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return rows
+        return path.read_bytes() if path.exists() else b""
     except OSError as error:
         raise OutputError(f"{path} cannot be read ({error.strerror})") from error
-    for line in lines:
+
+
+def _rows(content: bytes) -> dict[str, dict[str, Any]]:
+    rows: dict[str, dict[str, Any]] = {}
+    for line in content.splitlines():
         try:
             row = json.loads(line)
             if row["status"] in (DONE, FAILED):
@@ -116,12 +120,3 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
         except (ValueError, KeyError, TypeError):
             continue
     return rows
-
-
-def _torn(path: Path) -> bool:
-    """Return whether the file ends within a line."""
-    with open(path, "rb") as file:
-        if not file.seek(0, os.SEEK_END):
-            return False
-        file.seek(-1, os.SEEK_END)
-        return file.read(1) != b"\n"

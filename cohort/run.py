@@ -165,18 +165,20 @@ def _cluster(
     ray: ModuleType, options: Options, out: Path, batch: dict[str, Any]
 ) -> Iterator[tuple[Callable[[], Any], int]]:
     """Start Ray, or join it at an address; yield a function that starts a worker, and the number of workers."""
+    if ray.is_initialized() and not options.address:
+        # This process uses Ray already: its cluster is taken, and left as it is.
+        yield _workers(ray, options, out, batch)
+        return
     if options.address:
         _check_reachable(options.address)
+    # Without an address one of its own, whatever cluster is about; and for this machine alone.
+    own = {
+        "address": "local", "_node_ip_address": "127.0.0.1", "num_cpus": os.cpu_count() or 1,
+        "include_dashboard": False, "configure_logging": False,
+    }  # fmt: skip
+    place = {"address": options.address} if options.address else own
     try:
-        if options.address:
-            ray.init(address=options.address, log_to_driver=False, logging_level="ERROR")
-        else:
-            cores = os.cpu_count() or 1
-            # Of its own, whatever cluster is about; and for this machine alone.
-            ray.init(
-                address="local", _node_ip_address="127.0.0.1", num_cpus=cores, include_dashboard=False,
-                log_to_driver=False, logging_level="ERROR", configure_logging=False,
-            )  # fmt: skip
+        ray.init(**place, log_to_driver=False, logging_level="ERROR")
     except Exception as error:  # noqa: BLE001 - what Ray raises has no class of its own
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(f"Ray cannot be started or reached: {reason}") from error

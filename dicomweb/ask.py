@@ -65,9 +65,8 @@ def _is_transient(error: Exception) -> bool:
 
     if isinstance(error, exceptions.HTTPError) and error.response is not None:
         return error.response.status_code in BUSY
-    if isinstance(error, exceptions.SSLError):
-        return False
-    return isinstance(error, (exceptions.ConnectionError, exceptions.Timeout, exceptions.ChunkedEncodingError))
+    transient = (exceptions.ConnectionError, exceptions.Timeout, exceptions.ChunkedEncodingError)
+    return isinstance(error, transient) and not isinstance(error, exceptions.SSLError)
 
 
 def _as_input_error(server: Server, error: Exception) -> InputError:

@@ -11,7 +11,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from oarseg.errors import ConfigError, InputError
 from oarseg.identity import short_hash
@@ -93,21 +93,16 @@ def _checked(url: str) -> str:
             "the URL holds a user or a password, which everybody on this machine can see; set OARSEG_DICOMWEB_USER and "
             "OARSEG_DICOMWEB_PASSWORD, or write them to ~/.netrc"
         )
-    parts = _split(url)
-    if parts is None:
-        raise ConfigError(f"{url!r} is no URL of a DICOMweb server; expected one such as https://pacs/dicom-web")
-    if parts.query or parts.fragment:
-        raise ConfigError(f"{url} is not the root of a DICOMweb service: leave out what follows ? or #")
-    return url.rstrip("/")
-
-
-def _split(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
         good = parts.scheme in ("http", "https") and parts.hostname and (parts.port is None or parts.port > 0)
     except ValueError:
-        return None
-    return parts if good and url.isprintable() and " " not in url else None
+        good = False
+    if not good or not url.isprintable() or " " in url:
+        raise ConfigError(f"{url!r} is no URL of a DICOMweb server; expected one such as https://pacs/dicom-web")
+    if parts.query or parts.fragment:
+        raise ConfigError(f"{url} is not the root of a DICOMweb service: leave out what follows ? or #")
+    return url.rstrip("/")
 
 
 def is_loopback(host: str) -> bool:

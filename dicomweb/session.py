@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from email.message import Message
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +16,7 @@ from urllib.parse import urljoin
 
 import requests
 from dicomweb_client import DICOMwebClient
-from requests.auth import AuthBase, HTTPBasicAuth
+from requests.auth import HTTPBasicAuth
 
 from oarseg import __version__
 from oarseg.dicom.guards.deflated import MOST_INFLATED, inflates_beyond
@@ -38,21 +38,11 @@ AS_THEY_ARE = "*?,:/"
 MAX_PART = 64 << 20
 # The largest CT that is read, in numbers of 32 bits.
 MAX_BODY = 4 * MAX_VOXELS
+Authorize = Callable[[requests.PreparedRequest], requests.PreparedRequest]
 
 
 class Torn(requests.exceptions.ChunkedEncodingError):
     """A multipart answer without its end."""
-
-
-class Bearer(AuthBase):
-    """A bearer token."""
-
-    def __init__(self, token: str) -> None:
-        self.token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"Bearer {self.token}"
-        return request
 
 
 class Session(requests.Session):
@@ -119,12 +109,12 @@ def credentials_place(server: Server, headers: Mapping[str, str]) -> str:
     return f"{USER} and {PASSWORD}" if os.environ.get(USER) else "user and password in ~/.netrc"
 
 
-def _credentials(server: Server) -> AuthBase | None:
+def _credentials(server: Server) -> Authorize | None:
     """Return a token of the file or environment, or user and password of the environment; None without any."""
     if server.token_file:
-        return Bearer(_token(_read(server.token_file), f"token file {server.token_file}"))
+        return _bearer(_read(server.token_file), f"token file {server.token_file}")
     if token := os.environ.get(TOKEN):
-        return Bearer(_token(token, TOKEN))
+        return _bearer(token, TOKEN)
     user, password = os.environ.get(USER), os.environ.get(PASSWORD)
     if user is None and password is None:
         return None
@@ -143,11 +133,16 @@ def _read(path: str) -> str:
         raise ConfigError(f"token file {path} is no text") from None
 
 
-def _token(text: str, place: str) -> str:
+def _bearer(text: str, place: str) -> Authorize:
     token = text.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise ConfigError(f"{place} holds no token: expected one line without spaces")
-    return token
+
+    def authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"Bearer {token}"
+        return request
+
+    return authorize
 
 
 def _watch(response: requests.Response, **_: object) -> None:

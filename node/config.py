@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import re
 import tomllib
 from dataclasses import MISSING, dataclass, field, fields, replace
@@ -178,10 +179,9 @@ def read_config(path: str | Path) -> Config:
     except (ValueError, RecursionError) as error:  # not UTF-8, or no TOML
         raise ConfigError(f"{path} is no TOML: {error}") from error
     try:
-        config = parse_config(content, path.absolute().parent)
+        return parse_config(content, path.absolute().parent)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-    return config
 
 
 def parse_config(content: dict[str, Any], base: Path) -> Config:
@@ -210,13 +210,6 @@ def _section(kind: type, values: object, where: str, base: Path) -> Any:
     return replace(section, **{key: base / value for key, value in vars(section).items() if isinstance(value, Path)})
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # its name is too long
-        return False
-
-
 def _check_together(config: Config) -> None:
     names = [place.name for place in config.destinations]
     if twice := next((n for n in names if names.count(n) > 1), None):
@@ -227,7 +220,8 @@ def _check_together(config: Config) -> None:
         raise ConfigError("[tls] authorities is missing; a destination with tls = true is known by them")
     for key in ("certificate", "key", "authorities"):
         path = getattr(config.tls, key)
-        if path and not _is_file(path):
+        # ``Path.is_file`` raises where the name is too long.
+        if path and not os.path.isfile(path):
             raise ConfigError(f"[tls] {key}: {str(path)[:200]} is no file")
     if "seg" in config.segment.formats:
         from oarseg.dicom.write.seg import check_available

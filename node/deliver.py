@@ -18,7 +18,7 @@ from pynetdicom.association import Association
 
 from oarseg.node import internals
 from oarseg.node.config import Config, Destination
-from oarseg.node.database import ResultObject, Sending
+from oarseg.node.database import DeliveryState, ResultObject, Sending
 from oarseg.node.dead_letter import bury
 from oarseg.node.log import say, short
 from oarseg.node.loop import Loop
@@ -46,10 +46,6 @@ class Sender(Loop):
         sending = self.spool.state.due(self.place.name, time.time(), self.config.delivery.longest_retry_seconds)
         if sending is None:
             return False
-        self._do(sending)
-        return True
-
-    def _do(self, sending: Sending) -> None:
         names = {"series": short(sending.series), "job": sending.job, "destination": self.place.name}
         results = self.spool.state.results(sending.job)
         try:
@@ -59,9 +55,10 @@ class Sender(Loop):
         except Exception as error:  # noqa: BLE001 - whatever a peer does, other results must go on
             self._again(sending, f"unexpected {type(error).__name__}", names)
         else:
-            self.spool.state.sent(sending.job, self.place.name)
+            self.spool.state.end_delivery(sending.job, self.place.name, DeliveryState.DONE)
             bury(self.spool, sending.job)
             say("sent", **names, objects=len(results), attempt=sending.attempts + 1)
+        return True
 
     def _again(self, sending: Sending, reason: str, names: dict) -> None:
         """Note a failed try. Each wait is twice the one before."""
@@ -70,8 +67,7 @@ class Sender(Loop):
         if now - sending.since >= rules.give_up_hours * 3600:
             reason = f"{reason}; given up after {sending.attempts + 1} tries in {rules.give_up_hours:g} hours"
             self.counters.add("deliveries_given_up")
-            self.spool.state.give_up(sending.job, self.place.name, reason)
-            bury(self.spool, sending.job)
+            give_up(self.spool, sending.job, self.place.name, reason)
             return
         wait = min(rules.longest_retry_seconds, rules.first_retry_seconds * 2.0 ** min(sending.attempts, 60))
         self.spool.state.not_sent(sending.job, self.place.name, reason, now + wait)
@@ -130,8 +126,7 @@ def associate(config: Config, place: Destination, results: list[ResultObject]) -
     raise NotSent("it rejected the association" if assoc.is_rejected else "no connection")
 
 
-def give_up_strangers(config: Config, spool: Spool) -> None:
-    """Give up deliveries to destinations that the settings no longer name."""
-    for job, name in spool.state.strangers([place.name for place in config.destinations]):
-        spool.state.give_up(job, name, "the destination is no longer in the settings")
-        bury(spool, job)
+def give_up(spool: Spool, job: int, destination: str, reason: str) -> None:
+    """Note that a job's results will never be sent to a destination, and write the dead letter."""
+    spool.state.end_delivery(job, destination, DeliveryState.DEAD, reason)
+    bury(spool, job)

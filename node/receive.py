@@ -43,7 +43,7 @@ COMPRESSED = (
     JPEGLosslessSV1, JPEGLossless, JPEGLSLossless, JPEG2000Lossless, HTJ2KLossless, HTJ2KLosslessRPCL, RLELossless,
     JPEG2000, JPEGLSNearLossless,
 )  # fmt: skip
-SUCCESS, OUT_OF_RESOURCES, MISMATCH, NOT_UNDERSTOOD = 0x0000, 0xA700, 0xA900, 0xC000
+SUCCESS, MISMATCH, NOT_UNDERSTOOD = 0x0000, 0xA900, 0xC000
 # Told to peers. What claims to be much longer is no PDU of a peer that listens.
 LONGEST_PDU = 128 << 10
 PDU_ABORT_FACTOR = 8
@@ -92,7 +92,8 @@ class Receiver:
         node, limits = self.config.node, self.config.limits
         handlers = [
             (evt.EVT_C_ECHO, self._on_echo), (evt.EVT_C_STORE, self._on_store), (evt.EVT_PDU_RECV, self._on_pdu),
-            (evt.EVT_REJECTED, self._on_rejected), (evt.EVT_ACCEPTED, self._on_accepted),
+            (evt.EVT_REJECTED, self._on_rejected),
+            (evt.EVT_ACCEPTED, lambda event: self.counters.add("associations_accepted")),
             (evt.EVT_CONN_OPEN, self._on_open), (evt.EVT_CONN_CLOSE, self._on_end),
         ]  # fmt: skip
         self._server = self._ae.make_server(
@@ -146,24 +147,20 @@ class Receiver:
         self.counters.add("echoes")
         return SUCCESS
 
-    def _on_store(self, event: evt.Event) -> Dataset:
+    def _on_store(self, event: evt.Event) -> int | Dataset:
         try:
             content = event.encoded_dataset()
             series, instance = _identity(event, content)
             with self._lock:
                 self._open.setdefault(event.assoc, set()).add(uid_hash(series))
             new = self.spool.store(series, instance, content)
-        except _Unfit as error:
-            return self._refuse(error.status, str(error))
         except Refused as error:
-            return self._refuse(OUT_OF_RESOURCES, str(error))
+            return self._refuse(error.status, str(error))
         except Exception as error:  # noqa: BLE001 - whatever it is, the sender must know that it was not kept
             return self._refuse(NOT_UNDERSTOOD, f"unexpected {type(error).__name__}")
         self.counters.add("instances_stored" if new else "instances_known")
         self.counters.add("bytes_received", len(content))
-        answer = Dataset()
-        answer.Status = SUCCESS
-        return answer
+        return SUCCESS
 
     def _refuse(self, status: int, reason: str) -> Dataset:
         self.counters.add("instances_refused")
@@ -187,9 +184,6 @@ class Receiver:
             say("association aborted", logging.WARNING, reason=reason, address=event.assoc.requestor.address)
             internals.drop_received(event.assoc)
             event.assoc.abort()
-
-    def _on_accepted(self, event: evt.Event) -> None:
-        self.counters.add("associations_accepted")
 
     def _on_rejected(self, event: evt.Event) -> None:
         self.counters.add("associations_rejected")
@@ -219,25 +213,17 @@ class Receiver:
                 say("association ended", series=short(series))
 
 
-class _Unfit(Exception):
-    """An object that is not the announced one, or cannot be read."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-
-
 def _identity(event: evt.Event, content: bytes) -> tuple[str, str]:
-    """Return the UIDs of series and instance. Raises _Unfit."""
+    """Return the UIDs of series and instance. Raises Refused: not the announced object, or it cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             found = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=_TAGS)
             series, instance, kind = (str(found.get(tag) or "") for tag in reversed(_TAGS))
     except Exception as error:  # noqa: BLE001 - a damaged object makes pydicom raise nearly anything
-        raise _Unfit(NOT_UNDERSTOOD, "the object cannot be read") from error
+        raise Refused("the object cannot be read", NOT_UNDERSTOOD) from error
     if not 0 < len(series) <= LONGEST_UID or not 0 < len(instance) <= LONGEST_UID:
-        raise _Unfit(NOT_UNDERSTOOD, "no SeriesInstanceUID or SOPInstanceUID")
+        raise Refused("no SeriesInstanceUID or SOPInstanceUID", NOT_UNDERSTOOD)
     if kind != CTImageStorage or instance != event.request.AffectedSOPInstanceUID:
-        raise _Unfit(MISMATCH, "the object is not the one announced")
+        raise Refused("the object is not the one announced", MISMATCH)
     return series, instance

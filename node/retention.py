@@ -16,12 +16,9 @@ HOUR, DAY = 3600.0, 86400.0
 def keep_to(rules: Retention, spool: Spool, now: float | None = None) -> None:
     """Delete what is due at ``now``, seconds since 1970."""
     now = time.time() if now is None else now
-    for job in spool.state.settled(JobState.DELIVERED, now - rules.delivered_hours * HOUR):
-        spool.drop_results(job.id)
-    for state in DEAD_LETTERS:
-        for job in spool.state.settled(state, now - rules.dead_letter_days * DAY):
-            spool.drop_results(job.id)
-    for job in spool.state.overtaken():
+    delivered = spool.state.settled(now - rules.delivered_hours * HOUR, JobState.DELIVERED)
+    dead = spool.state.settled(now - rules.dead_letter_days * DAY, *DEAD_LETTERS)
+    for job in (*delivered, *dead, *spool.state.overtaken()):
         spool.drop_results(job.id)
     for series in spool.state.idle_series():
         spool.drop_series(series)

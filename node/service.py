@@ -14,7 +14,7 @@ from oarseg import __version__
 from oarseg.errors import ConfigError, OutputError
 from oarseg.node.config import GIB, Config
 from oarseg.node.dead_letter import restore
-from oarseg.node.deliver import Sender, give_up_strangers
+from oarseg.node.deliver import Sender, give_up
 from oarseg.node.log import say, short
 from oarseg.node.loop import Loop
 from oarseg.node.metrics import PREFIX, Counters, start_http
@@ -37,11 +37,13 @@ class Node(Collector):
         self.config, self.counters = config, Counters()
         self.spool = Spool(config.node.spool, config.limits)
         try:
-            self.worker = ContourLoop(config, self.spool, self.counters, segmenter or make_segmenter(config))
-            self.receiver = Receiver(config, self.spool, self.counters)
             self.senders = [Sender(config, self.spool, self.counters, place) for place in config.destinations]
+            work = segmenter or make_segmenter(config)
+            self.worker = ContourLoop(config, self.spool, self.counters, work, self.senders)
+            self.receiver = Receiver(config, self.spool, self.counters)
             recover(self.spool)
-            give_up_strangers(config, self.spool)
+            for job, name in self.spool.state.strangers([place.name for place in config.destinations]):
+                give_up(self.spool, job, name, "the destination is no longer in the settings")
             restore(self.spool)
         except sqlite3.Error as error:
             self.spool.close()
@@ -88,22 +90,14 @@ class Node(Collector):
         say("stopped")
 
     def _round(self) -> bool:
-        self._finish_series()
-        if self.worker.contoured.is_set():
-            self.worker.contoured.clear()
-            for sender in self.senders:
-                sender.wake.set()
+        for series, meaning in self.receiver.finish():
+            say("complete", series=short(series), instances=self.spool.state.count(series), meaning=meaning)
+            for loop in (self.worker, *self.senders):
+                loop.wake.set()
         if time.monotonic() - self._kept > RETENTION_SECONDS:
             keep_to(self.config.retention, self.spool)
             self._kept = time.monotonic()
         return False
-
-    def _finish_series(self) -> None:
-        for series, meaning in self.receiver.finish():
-            say("complete", series=short(series), instances=self.spool.state.count(series), meaning=meaning)
-            self.worker.wake.set()
-            for sender in self.senders:
-                sender.wake.set()
 
     def _wrong(self) -> list[str]:
         threads = [thread for thread in (self.receiver.thread, *self._loops) if thread]

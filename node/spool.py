@@ -36,8 +36,15 @@ except ImportError:  # Windows: two nodes on one spool are then not noticed.
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
+OUT_OF_RESOURCES = 0xA700
+
+
 class Refused(OarsegError):
-    """An instance that is not accepted, and is not lost: the sender still has it."""
+    """An instance that is not accepted, and is not lost: the sender still has it. ``status``: of C-STORE."""
+
+    def __init__(self, reason: str, status: int = OUT_OF_RESOURCES) -> None:
+        super().__init__(reason)
+        self.status = status
 
 
 class Spool:
@@ -58,17 +65,13 @@ class Spool:
         except (OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or error
             raise OutputError(f"spool {root} cannot be used ({reason}); give a folder that can be written") from error
-        self._bytes = self.state.spool_bytes()
+        # Of all instances on disk.
+        self.bytes = self.state.spool_bytes()
 
     def close(self) -> None:
         """Release the folder for another node."""
         self.state.close()
         self._claim.close()
-
-    @property
-    def bytes(self) -> int:
-        """Bytes of all instances on disk."""
-        return self._bytes
 
     def free(self) -> int:
         """Return the bytes free on the disk."""
@@ -80,28 +83,29 @@ class Spool:
         New content under a known UID replaces the old one: a slice that came damaged is mended by sending it again.
         """
         series, instance = uid_hash(series_uid), uid_hash(instance_uid)
+        partial = self.root / "incoming" / uuid.uuid4().hex
         try:
             with self.lock:
                 if self._known(series, instance, content):
                     return False
                 self._check_room(series, len(content))
-            partial = self._write(content)
+            self._write(partial, content)
             # Together, so that retention never deletes a file between its renaming and its row.
             with self.lock:
-                try:
-                    # It may have come over two associations at once.
-                    if self._known(series, instance, content):
-                        return False
-                    if self.state.is_here(series, instance):
-                        # Before its file: after a crash between the two there is a job too many, not one too few.
-                        self.state.add_instance(series, instance, len(content))
-                    self._bytes += len(content) - self._place(partial, series, instance)
+                # It may have come over two associations at once.
+                if self._known(series, instance, content):
+                    return False
+                if self.state.is_here(series, instance):
+                    # Before its file: after a crash between the two there is a job too many, not one too few.
                     self.state.add_instance(series, instance, len(content))
-                finally:
-                    partial.unlink(missing_ok=True)
+                self.bytes += len(content) - self._place(partial, series, instance)
+                self.state.add_instance(series, instance, len(content))
         except (OSError, sqlite3.Error) as error:
             room = getattr(error, "errno", None) in NO_ROOM or "full" in str(error)
             raise Refused("no space left on the disk" if room else "the spool cannot be written") from error
+        finally:
+            with contextlib.suppress(OSError):
+                partial.unlink(missing_ok=True)
         return True
 
     def _known(self, series: str, instance: str, content: bytes) -> bool:
@@ -120,22 +124,16 @@ class Spool:
             raise Refused(f"the instance is larger than {limits.instance_mib:g} MiB")
         if self.state.count(series) >= limits.series_instances:
             raise Refused(f"the series has more than {limits.series_instances} instances")
-        if self._bytes + size > limits.spool_gib * GIB:
+        if self.bytes + size > limits.spool_gib * GIB:
             raise Refused("the spool is full")
         if self.free() - size < limits.free_gib * GIB:
             raise Refused("too little space left on the disk")
 
-    def _write(self, content: bytes) -> Path:
-        partial = self.root / "incoming" / uuid.uuid4().hex
-        try:
-            with open(partial, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
-        return partial
+    def _write(self, partial: Path, content: bytes) -> None:
+        with open(partial, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
 
     def _place(self, partial: Path, series: str, instance: str) -> int:
         """Move a file to its place. Returns the bytes of the file that it replaced."""
@@ -193,7 +191,7 @@ class Spool:
                 return
             self.state.clear_series(series)
             shutil.rmtree(self.root / "series" / series, ignore_errors=True)
-            self._bytes = self.state.spool_bytes()
+            self.bytes = self.state.spool_bytes()
 
     def drop_work(self, job: int) -> None:
         """Delete a job's unfinished files."""

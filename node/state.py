@@ -58,11 +58,8 @@ class NodeState(Instances):
             return True
 
     def _add_job(self, series: str) -> None:
-        with self.change() as db:
-            db.execute(
-                "insert into job (series, state, attempts, changed) values (?, ?, 0, ?)",
-                (series, JobState.WAITING, time.time()),
-            )
+        values = (series, JobState.WAITING, time.time())
+        self._rows("insert into job (series, state, attempts, changed) values (?, ?, 0, ?)", *values)
 
     def jobs(self, *states: str) -> list[NodeJob]:
         """Return the jobs in any of the states, oldest first."""
@@ -152,10 +149,6 @@ class NodeState(Instances):
         )  # fmt: skip
         return Sending(*rows[0]) if rows else None
 
-    def sent(self, job: int, destination: str) -> None:
-        """Note that a destination has taken all of a job's results."""
-        self._end_delivery(job, destination, DeliveryState.DONE, "")
-
     def not_sent(self, job: int, destination: str, reason: str, due: float) -> None:
         """Note a failed try, and that the next one is at ``due``, seconds since 1970."""
         with self.change() as db:
@@ -164,11 +157,8 @@ class NodeState(Instances):
                 (reason, due, job, destination),
             )
 
-    def give_up(self, job: int, destination: str, reason: str) -> None:
-        """Note that a job's results will never be sent to a destination."""
-        self._end_delivery(job, destination, DeliveryState.DEAD, reason)
-
-    def _end_delivery(self, job: int, destination: str, state: str, reason: str) -> None:
+    def end_delivery(self, job: int, destination: str, state: DeliveryState, reason: str = "") -> None:
+        """Note that a destination has taken all of a job's results (DONE), or will never be sent them (DEAD)."""
         with self.change() as db:
             db.execute(
                 "update delivery set state = ?, reason = ?, attempts = attempts + 1 where job = ? and destination = ?",
@@ -198,9 +188,10 @@ class NodeState(Instances):
 
     # Retention.
 
-    def settled(self, state: str, before: float) -> list[NodeJob]:
-        """Return jobs in a state since before a time, whose files are still there."""
-        return self._jobs("state = ? and cleared = 0 and changed <= ?", state, before)
+    def settled(self, before: float, *states: JobState) -> list[NodeJob]:
+        """Return jobs in one of the states since before a time, whose files are still there."""
+        kept = "state = ? and cleared = 0 and changed <= ?"
+        return [job for state in states for job in self._jobs(kept, state, before)]
 
     def overtaken(self) -> list[NodeJob]:
         """Return dead letters of series of which a later job, of all slices, was delivered."""
@@ -233,21 +224,19 @@ class NodeState(Instances):
         )
         return [row[0] for row in rows]
 
-    def forget(self, before: float) -> int:
-        """Forget series without files to which nothing came since a time; returns how many."""
+    def forget(self, before: float) -> None:
+        """Forget series without files to which nothing came since a time."""
         gone = (
             "select key from series where received < ? and pending = 0 and not exists "
             "(select 1 from instance where series = series.key and here = 1) and not exists "
             "(select 1 from job where job.series = series.key and cleared = 0)"
         )
         with self.change() as db:
-            keys = [row[0] for row in db.execute(gone, (before,))]
-            for key in keys:
+            for key in [row[0] for row in db.execute(gone, (before,))]:
                 for table in ("result", "delivery"):
                     db.execute(f"delete from {table} where job in (select id from job where series = ?)", (key,))
                 for table, column in (("instance", "series"), ("job", "series"), ("series", "key")):
                     db.execute(f"delete from {table} where {column} = ?", (key,))
-        return len(keys)
 
     # Reporting.
 
@@ -260,7 +249,3 @@ class NodeState(Instances):
         """Return since when the oldest unfinished job is in its state, seconds since 1970; None without one."""
         unfinished = (JobState.WAITING, JobState.SEGMENTING, JobState.SENDING)
         return self._rows("select min(changed) from job where state in (?, ?, ?)", *unfinished)[0][0]
-
-    def find(self, short: str) -> list[str]:
-        """Return the series whose names begin so."""
-        return [row[0] for row in self._rows("select key from series where substr(key, 1, ?) = ?", len(short), short)]

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pydicom
@@ -30,12 +29,14 @@ WITHOUT_ROOM_SECONDS = 30.0
 
 
 class ContourLoop(Loop):
-    """Contours waiting series until it is stopped. ``contoured``: set after each."""
+    """Contours waiting series until it is stopped. ``senders``: woken after each."""
 
-    def __init__(self, config: Config, spool: Spool, counters: Counters, segmenter: Segmenter) -> None:
+    def __init__(
+        self, config: Config, spool: Spool, counters: Counters, segmenter: Segmenter, senders: Sequence[Loop]
+    ) -> None:
         super().__init__("worker", self._next, 1.0)
         self.config, self.spool, self.counters, self.segmenter = config, spool, counters, segmenter
-        self.contoured = threading.Event()
+        self.senders = senders
         self._spool_failed = False
 
     def _next(self) -> bool:
@@ -72,7 +73,8 @@ class ContourLoop(Loop):
         self.counters.add("series_contoured")
         self.counters.add("segment_seconds", seconds)
         say("segmented", series=name, job=job.id, seconds=round(seconds, 3), objects=len(results))
-        self.contoured.set()
+        for sender in self.senders:
+            sender.wake.set()
 
     def _keep(self, job: NodeJob, out: Path) -> list[ResultObject]:
         """Return the objects to be sent, with the UIDs that they keep however often they are sent."""

@@ -164,9 +164,9 @@ class Bench:
             self.acked.setdefault(one.SeriesInstanceUID, set()).add(one.SOPInstanceUID)
         return status
 
-    def send(self, slices: list[Dataset]) -> list[int | None]:
-        """Over one association."""
-        assoc = self.associate()
+    def send(self, slices: list[Dataset], patience: float = 60) -> list[int | None]:
+        """Over one association. ``patience``: seconds until a node that was killed is no longer waited for."""
+        assoc = self.associate(patience=patience)
         statuses = [self.store(assoc, one) for one in slices] if assoc.is_established else []
         if assoc.is_established:
             assoc.release()

@@ -66,8 +66,8 @@ def test_no_cluster_at_the_address_is_said_at_once(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_worker_whose_machine_is_gone_leaves_its_case_to_the_others(tmp_path, monkeypatch):
-    ray = pytest.importorskip("ray")
+def test_a_worker_whose_machine_is_gone_leaves_its_case_to_the_others(shared_ray, tmp_path, monkeypatch):
+    import ray
 
     class Dying:
         """Ends its process at the case ``b``, once."""
@@ -90,15 +90,15 @@ def test_a_worker_whose_machine_is_gone_leaves_its_case_to_the_others(tmp_path, 
         return make, 2
 
     monkeypatch.setattr(run, "_workers", workers)
-    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     cases = [Case(name, str(tmp_path / name)) for name in "abcd"]
     outcome = run_cohort(cases, str(tmp_path), tmp_path / "out", Options(workers=2))
     assert (outcome.done, outcome.failed, len(made)) == (4, 0, 3)
 
 
 @pytest.mark.slow
-def test_says_when_there_is_no_room(tmp_path, monkeypatch):
-    ray = pytest.importorskip("ray")
+def test_says_when_there_is_no_room(shared_ray, tmp_path, monkeypatch):
+    import ray
+
     from oarseg.cohort import turns
 
     class Idle:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import csv
 import json
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from pydicom.uid import generate_uid
+from shared_ray import start_ray, stop_ray
 
 pytest.importorskip("dicomweb_client", reason="needs dicomweb-client: pip install 'oarseg[dicomweb]'")
 pytest.importorskip("ray", reason="needs Ray: pip install 'oarseg[cluster]'")
@@ -57,7 +59,11 @@ def rows(out: Path) -> list[dict]:
 
 
 @pytest.mark.slow
-def test_a_query_is_contoured_and_stored(web, archive, tmp_path, capsys):
+def test_a_query_is_contoured_and_stored(web, archive, tmp_path, capsys, request):
+    # Anew, as its workers need the token; and once for both runs.
+    stop_ray()
+    start_ray()
+    request.addfinalizer(stop_ray)
     out = tmp_path / "out"
     names = [series_name(uid) for uid in archive]
     # At first the server takes nothing.
@@ -100,6 +106,7 @@ def test_a_kill_makes_no_second_rtstruct(web, archive, tmp_path):
         web.held.update({str(one.SOPInstanceUID): one for one in handler.sent})
         os.killpg(pids[0], signal.SIGKILL)
 
+    stop_ray()
     guarded = web.instead["store"]
     web.instead["store"] = [fatal]
     command = [sys.executable, "-m", "oarseg.cli", *batch(web, out, "--store", "-q", "--limit", "1")]
@@ -129,14 +136,26 @@ def test_an_interrupt_leaves_no_images(web, archive, tmp_path):
         time.sleep(8)
 
     web.instead["fetch"] = [slow]
-    command = [sys.executable, "-m", "oarseg.cli", *batch(web, out, "-q")]
-    running = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 60
-    while not (fetching and list(out.glob(".oarseg-*"))):
-        assert running.poll() is None and time.monotonic() < until
-        time.sleep(0.05)
-    running.send_signal(signal.SIGINT)
-    assert "the same command continues" in running.communicate(timeout=240)[1] and running.returncode == 130
+    # Its stack is shown if it does not end.
+    command = [sys.executable, "-X", "faulthandler", "-m", "oarseg.cli", *batch(web, out, "-q")]
+    # Into a file: a pipe is open until the last of Ray's processes has ended.
+    with open(tmp_path / "stderr", "w+") as stderr:
+        running = subprocess.Popen(command, cwd=tmp_path, stderr=stderr, start_new_session=True)
+        try:
+            until = time.monotonic() + 120
+            while not (fetching and list(out.glob(".oarseg-*"))):
+                assert running.poll() is None and time.monotonic() < until
+                time.sleep(0.05)
+            running.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                running.wait(120)
+        finally:
+            running.send_signal(signal.SIGABRT)
+            running.wait(30)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(running.pid, signal.SIGKILL)
+        stderr.seek(0)
+        assert "the same command continues" in (said := stderr.read()) and running.returncode == 130, said
     assert not list(out.glob(".oarseg-*"))
 
 

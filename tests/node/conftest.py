@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from oarseg.node.config import Config, parse_config
 
 try:
     from pynetdicom import AE, evt
+    from pynetdicom.transport import ThreadedAssociationServer
 
     from oarseg.node import Node, service
 except ImportError:
@@ -59,9 +61,13 @@ class Archive:
         self._ae = AE("PLANNING")
         self._ae.require_called_aet = True
         self._ae.add_supported_context(RTStructureSetStorage, list(self.syntaxes))
-        self._ae.start_server(
-            ("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)], ssl_context=self.tls
-        )
+        server = self._ae.make_server(
+            ("127.0.0.1", self.port), evt_handlers=[(evt.EVT_C_STORE, self._store)], ssl_context=self.tls,
+            server_class=ThreadedAssociationServer,
+        )  # fmt: skip
+        self._ae._servers.append(server)
+        # As ``start_server``, which looks every half second whether it is to end.
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
     def _store(self, event: evt.Event) -> int:
@@ -119,7 +125,7 @@ class Site:
     def settings(self) -> dict[str, Any]:
         rows: dict[str, Any] = {
             "node": {"ae_title": "OARSEG", "spool": "spool", "address": "127.0.0.1", "port": self.port,
-                     "quiet_seconds": 0.3, "stop_seconds": 10},
+                     "quiet_seconds": 0.2, "stop_seconds": 10},
             "allow": {"ae_titles": ["SCANNER", "OTHER"]},
             "limits": {"free_gib": 0},
             "delivery": {"first_retry_seconds": 0.2, "longest_retry_seconds": 0.4},
@@ -168,6 +174,7 @@ class Site:
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests need not wait for what is looked at every few seconds."""
     monkeypatch.setattr(service, "RETENTION_SECONDS", 0.2)
+    monkeypatch.setattr(service, "TICK_SECONDS", 0.05)
 
 
 @pytest.fixture

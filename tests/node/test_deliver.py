@@ -21,6 +21,8 @@ def test_a_state_that_cannot_be_written_is_tried_again(site, tools, monkeypatch)
     from oarseg.node import loop
 
     monkeypatch.setattr(loop, "AFTER_ERROR_SECONDS", 0.2)
+    # Longer than it takes to send again.
+    site.over = {"node": {"quiet_seconds": 1}}
     node = site.start()
 
     def once(name: str) -> None:
@@ -32,7 +34,7 @@ def test_a_state_that_cannot_be_written_is_tried_again(site, tools, monkeypatch)
 
         monkeypatch.setattr(node.spool.state, name, fails)
 
-    for name in ("contoured", "sent", "add_instance", "complete"):
+    for name in ("contoured", "end_delivery", "add_instance", "complete"):
         once(name)
     slices = tools.ct_slices(3)
     assert site.send(slices) == [0xA700, 0, 0]

@@ -279,7 +279,7 @@ def test_a_full_disk_refuses_and_recovers(site, tools, monkeypatch):
     monkeypatch.undo()
     # As the system says it, in the middle of writing.
     real = node.spool._write
-    monkeypatch.setattr(node.spool, "_write", lambda content: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(node.spool, "_write", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
     assert site.send(slices) == [0xA700] * 4
     monkeypatch.setattr(node.spool, "_write", real)
     assert not list((site.folder / "spool/incoming").iterdir()) and node.spool.bytes == 0
@@ -322,7 +322,7 @@ def test_a_kill_while_later_slices_wait_contours_them_once(site, tools):
 
 
 def test_after_a_restart_the_sender_has_the_quiet_time_to_come_again(site, tools):
-    site.over = {"node": {"quiet_seconds": 5}}
+    site.over = {"node": {"quiet_seconds": 3}}
     node, slices = site.start(), tools.ct_slices(5)
     site.send(slices[:3])
     with node.spool.state.change() as db:
