@@ -19,7 +19,8 @@ from oarseg.checksum import has_weights, verified
 from oarseg.errors import ConfigError, OutputError, WeightsError
 from oarseg.sites import Site
 
-LAYOUTS = ("http", "github", "huggingface")
+# By layout: the option that gives the address of the zips.
+LAYOUTS = {"http": "--base-url", "github": "--repo", "huggingface": None}
 
 
 @dataclass(frozen=True)
@@ -81,11 +82,10 @@ def pack(
 def _address(layout: str, base_url: str | None, repo: str | None) -> str | None:
     """Return the address of the zips' folder; None for Hugging Face, which has none."""
     given = {"--base-url": base_url, "--repo": repo}
-    needed = {"http": "--base-url", "github": "--repo", "huggingface": None}
-    if layout not in needed:
+    if layout not in LAYOUTS:
         raise ConfigError(f"no layout {layout!r}; there are: {', '.join(LAYOUTS)}")
     for option, value in given.items():
-        if value and option != needed[layout]:
+        if value and option != LAYOUTS[layout]:
             raise ConfigError(f"the layout {layout} has no use for {option}; leave it out")
     if layout == "http":
         if not re.fullmatch(r"https?://[^\s?#]+", base_url or ""):

@@ -61,7 +61,7 @@ def bundle_specs(site: Site) -> list[BundleSpec]:
 
 
 def chosen_specs(site: Site, names: Sequence[str]) -> list[BundleSpec]:
-    """Return the bundles of a site with these ``names``, or all. Raises ConfigError for a name that it does not have."""
+    """Return the bundles of a site with these ``names``, or all. Raises ConfigError for a name that it lacks."""
     specs = {spec.name: spec for spec in bundle_specs(site)}
     if unknown := [name for name in names if name not in specs]:
         raise ConfigError(f"no bundle {unknown[0]!r} in site {site.site}; it has: {', '.join(specs)}")
