@@ -132,10 +132,8 @@ class NodeState(Instances):
 
     def results(self, job: int) -> list[ResultObject]:
         """Return the objects that a job made."""
-        return [
-            ResultObject(*row)
-            for row in self._rows("select file, sop_class, sop_instance from result where job = ? order by file", job)
-        ]
+        rows = self._rows("select file, sop_class, sop_instance from result where job = ? order by file", job)
+        return [ResultObject(*row) for row in rows]
 
     def due(self, destination: str, now: float, longest: float = math.inf) -> Sending | None:
         """Return what to send to a destination next.
@@ -180,11 +178,8 @@ class NodeState(Instances):
 
     def queue(self) -> dict[str, int]:
         """Return the number of pending deliveries by destination."""
-        return dict(
-            self._rows(
-                "select destination, count(*) from delivery where state = ? group by destination", DeliveryState.PENDING
-            )
-        )
+        counted = "select destination, count(*) from delivery where state = ? group by destination"
+        return dict(self._rows(counted, DeliveryState.PENDING))
 
     # Retention.
 
