@@ -14,8 +14,9 @@ import os
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
-from oarseg.errors import OutputError
+from oarseg.errors import ConfigError, InputError, OarsegError, OutputError
 
 # Temporary names: hidden, and with this end of the final name, by which libraries choose a file's format.
 PREFIX, END = ".partial-", 16
@@ -78,6 +79,48 @@ def writing(place: str | Path) -> Iterator[None]:
             raise OutputError(f"{place}: no space left on the device; free some or give another folder") from error
         reason = error.strerror or type(error).__name__
         raise OutputError(f"{place} cannot be written ({reason}); give a folder that you may write to") from error
+
+
+@contextlib.contextmanager
+def reading_json(path: Path, what: str, advice: str) -> Iterator[None]:
+    """Turn errors of a block that reads and takes apart a JSON file into one line that names the file.
+
+    Args: ``what`` the file should be, such as "datalist". ``advice``: what to do.
+    Raises InputError where the file cannot be read, ConfigError where it is malformed.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"no {what} at {path} ({error.strerror}); {advice}") from error
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"{path} is no JSON {what} ({type(error).__name__}: {error}); {advice}") from error
+
+
+@contextlib.contextmanager
+def reading_file(path: Path, kind: str, quote: bool = True) -> Iterator[None]:
+    """Turn whatever a library raises on a damaged file into an InputError that names file and ``kind``.
+
+    ``quote``: with the library's own words; False where they may hold what names a patient.
+    """
+    try:
+        yield
+    except OarsegError:
+        raise
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; expected {kind}") from error
+    except MemoryError as error:
+        raise InputError(f"{path.name} does not fit into memory; crop it to the region of the organs") from error
+    except Exception as error:  # noqa: BLE001 - the file libraries raise nearly anything on damaged files
+        words = " ".join(str(error).replace(str(path), path.name).split())[:160]
+        said = f"{type(error).__name__}: {words}" if quote else type(error).__name__
+        # What the operating system says has nothing to do with the content.
+        said = getattr(error, "strerror", None) or said
+        raise InputError(f"{path.name} cannot be read as {kind} ({said}); is it cut short? Copy it again") from error
+
+
+def unreadable_folder(error: OSError) -> NoReturn:
+    """Raise InputError for a folder that ``os.walk`` cannot read, as its ``onerror``."""
+    raise InputError(f"folder {error.filename} cannot be read ({error.strerror}); check its permissions") from error
 
 
 def flush(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 def printable(text: str) -> str:
@@ -18,6 +18,13 @@ def listed(words: Iterable[str], most: int = 12) -> str:
     """Return the first ``most`` of the words with commas, and how many more there are."""
     words = list(words)
     return ", ".join(words[:most]) + (f" and {len(words) - most} more" if len(words) > most else "")
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence]) -> str:
+    """Return a table in Markdown; cells that a row lacks at its end are blank."""
+    filled = [[*row, *[""] * (len(heads) - len(row))] for row in rows]
+    lines = ["".join("| " if cell == "" else f"| {cell} " for cell in row) + "|" for row in (heads, *filled)]
+    return "\n".join([lines[0], "|---" * len(heads) + "|", *lines[1:]])
 
 
 def one_line(text: str) -> str:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from oarseg.datasets.silver_list import SilverList, inside, read_silver
 from oarseg.errors import ConfigError, InputError
+from oarseg.files import reading_json
 from oarseg.text import printable
 
 IMAGES = (".nii.gz", ".nii", ".nrrd", ".nhdr")
@@ -63,16 +64,13 @@ def load_rows(root: Path, section: str) -> list:
     Raises InputError where there is no datalist, ConfigError where it is malformed or has no such section.
     """
     path = root / "dataset.json"
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))[section]
-    except FileNotFoundError as error:
-        raise InputError(f"no datalist at {path}; set dataset_dir to a folder that holds dataset.json") from error
-    except (OSError, ValueError, TypeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not a JSON datalist: {error}") from error
-    except KeyError as error:
-        raise ConfigError(f"{path} has no section {section!r}") from error
-    if not isinstance(rows, list):
-        raise ConfigError(f"{path}: section {section!r} must be a list of cases, not {type(rows).__name__}")
+    with reading_json(path, "datalist", "set dataset_dir to a folder that holds dataset.json"):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if section not in content:
+            raise ValueError(f"it has no section {section!r}")
+        rows = content[section]
+        if not isinstance(rows, list):
+            raise ValueError(f"section {section!r} must be a list of cases, not {type(rows).__name__}")
     return rows
 
 
@@ -133,12 +131,7 @@ def list_images(folder: str | Path) -> list[dict]:
     if not root.is_dir():
         raise InputError(f"no folder {root}; set dataset_dir to a folder of images")
     found = sorted(p for p in root.iterdir() if p.is_dir() or p.name.endswith(IMAGES)) or [root]
-    names: dict[str, Path] = {}
-    for path in found:
-        name = output_name({"filename_or_obj": str(path)})["subject"]
-        if name in names:
-            raise InputError(f"{names[name].name} and {path.name} would both be written as {name}; rename one")
-        names[name] = path
+    _each_once((output_name({"filename_or_obj": str(path)})["subject"], path) for path in found)
     return [{"image": str(path)} for path in found]
 
 
@@ -157,12 +150,15 @@ def case_name(image: str | Path) -> str:
 
 def case_names(images: Sequence[str | Path]) -> list[str]:
     """Return the name of each case. Raises InputError where two would have one."""
+    return _each_once((case_name(image), Path(image)) for image in images)
+
+
+def _each_once(named: Iterable[tuple[str, Path]]) -> list[str]:
     names: dict[str, Path] = {}
-    for image in map(Path, images):
-        name = case_name(image)
+    for name, path in named:
         if name in names:
-            raise InputError(f"two images are called {name!r}: {names[name]} and {image}; rename one")
-        names[name] = image
+            raise InputError(f"two images are called {name!r}: {names[name]} and {path}; rename one")
+        names[name] = path
     return list(names)
 
 

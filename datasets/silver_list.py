@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from oarseg.errors import ConfigError, InputError
+from oarseg.errors import InputError
+from oarseg.files import reading_json
 
 LIST = "silver.json"
 NETWORK, PROPAGATED = "network", "propagated"
@@ -43,20 +44,12 @@ def read_silver(folder: str | Path) -> SilverList:
     """
     root = Path(folder).resolve()
     path = root / LIST
-    try:
+    with reading_json(path, "list of silver labels", "silver is true, false, or a folder of experiments.silver.run"):
         content = json.loads(path.read_text(encoding="utf-8"))
         section, number, rows = content["section"], content["round"], content["cases"]
         cases = {image: SilverCase(inside(root, row["label"]), _origins(row["organs"])) for image, row in rows.items()}
-    except OSError as error:
-        raise InputError(
-            f"no silver labels at {path}; silver is true, false, or a folder that experiments.silver.run wrote"
-        ) from error
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"{path} is no list of silver labels: {error}") from error
-    except KeyError as error:
-        raise ConfigError(f"{path} is no list of silver labels: it lacks {error}") from error
-    if not isinstance(section, str) or not isinstance(number, int):
-        raise ConfigError(f"{path}: section {section!r} and round {number!r} must be a name and a whole number")
+        if not isinstance(section, str) or not isinstance(number, int):
+            raise ValueError(f"section {section!r} and round {number!r} must be a name and a whole number")
     return SilverList(section, number, cases)
 
 

@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset
 
 from oarseg.dicomweb.ask import ask
 from oarseg.dicomweb.server import HttpError, Server
-from oarseg.errors import InputError, OarsegError, OutputError
+from oarseg.errors import InputError, OutputError
+from oarseg.files import reading_file
 
 if TYPE_CHECKING:
     from dicomweb_client import DICOMwebClient
@@ -88,16 +89,10 @@ def how_to_store(server: Server, files: Sequence[Path]) -> str:
 
 
 def _read(path: Path) -> Dataset:
-    try:
+    with reading_file(path, "DICOM", quote=False):
         dataset = pydicom.dcmread(path)
         if not dataset.get("SOPInstanceUID"):
             raise InputError(f"{path} has no SOPInstanceUID; give the DICOM files that oarseg wrote")
-    except OarsegError:
-        raise
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist") from error
-    except Exception as error:  # noqa: BLE001 - pydicom raises nearly anything on damaged files
-        raise InputError(f"{path} cannot be read as DICOM ({type(error).__name__})") from error
     return dataset
 
 

@@ -20,6 +20,7 @@ from oarseg.evaluation.scores import csv_text, read_scores
 from oarseg.evaluation.summary import LEAST_CASES, interval
 from oarseg.evaluation.tables import COVERED
 from oarseg.sites import Site
+from oarseg.text import markdown_table
 
 SCORES = "scores.csv"
 # Digits shown, and which way is better.
@@ -164,12 +165,9 @@ def comparison_markdown(comparison: Comparison, site: Site) -> str:
     for measure, title in TITLES.items():
         rows = [row for row in comparison.differences if row.measure == measure]
         if rows:
-            lines = [
-                f"| {title} | pairs | A | B | B - A | 95 % interval | p | p (Holm) |",
-                "|---|---|---|---|---|---|---|---|",
-                *(_line(row, names.get(row.organ, row.organ), MEASURES[measure]) for row in rows),
-            ]
-            parts.append("\n".join(lines))
+            heads = (title, "pairs", "A", "B", "B - A", "95 % interval", "p", "p (Holm)")
+            cells = (_cells(row, names.get(row.organ, row.organ), MEASURES[measure]) for row in rows)
+            parts.append(markdown_table(heads, cells))
     parts += [f"Note: {note}." for note in comparison.notes]
     parts.append(
         "Intervals: bootstrap over cases, none below 4, nor over organs of which one has fewer; p: Wilcoxon "
@@ -178,11 +176,11 @@ def comparison_markdown(comparison: Comparison, site: Site) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _line(row: Difference, name: str, digits: int) -> str:
+def _cells(row: Difference, name: str, digits: int) -> tuple:
     span = f"{row.low:+.{digits}f} to {row.high:+.{digits}f}" if row.low is not None else "-"
-    tests = " | ".join("-" if p is None else f"{p:.2g}" for p in (row.p, row.p_holm))
-    means = f"{row.mean_a:.{digits}f} | {row.mean_b:.{digits}f} | {row.difference:+.{digits}f}"
-    return f"| {name} | {row.pairs} | {means} | {span} | {tests} |"
+    tests = ("-" if p is None else f"{p:.2g}" for p in (row.p, row.p_holm))
+    means = f"{row.mean_a:.{digits}f}", f"{row.mean_b:.{digits}f}", f"{row.difference:+.{digits}f}"
+    return name, row.pairs, *means, span, *tests
 
 
 def comparison_csv(comparison: Comparison) -> str:

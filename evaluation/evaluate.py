@@ -6,17 +6,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from oarseg.errors import ConfigError, OutputError
+from oarseg.errors import ConfigError
 from oarseg.evaluation.cases import TOLERANCE_MM, score_case
 from oarseg.evaluation.figures import write_box_plots
 from oarseg.evaluation.metrics import check_tolerance
@@ -28,6 +25,7 @@ from oarseg.evaluation.worst import worst_page
 from oarseg.files import writing
 from oarseg.geometry.affine import voxel_spacing
 from oarseg.geometry.label_map import LabelMap
+from oarseg.images.results_folder import ResultFolder
 from oarseg.process import without_warnings
 from oarseg.sites import Site
 from oarseg.sites.roi_names import NameTable, load_names
@@ -79,7 +77,8 @@ def evaluate(job: EvaluationJob, site: Site) -> Evaluation:
     if job.worst < 0:
         raise ConfigError(f"--worst {job.worst}: expected the number of organs to show, or 0")
     job = replace(job, labelled=tuple(site.organ(name).key for name in job.labelled))
-    check_place(job.out, NAMES, job.overwrite)
+    results = ResultFolder(job.out, job.overwrite, NAMES, alone=False)
+    results.check_taken()
     pairs, notes = _pairs(job)
     names = load_names(site, job.names)
     rows: list[dict] = []
@@ -97,7 +96,10 @@ def evaluate(job: EvaluationJob, site: Site) -> Evaluation:
         fine += job.tolerance_mm < voxel_spacing(loaded.reference.affine).min()
     notes += _not_judged(cases) + _below_voxels(job.tolerance_mm, fine, len(pairs))
     done = Evaluation(rows, cases, summarize(rows, site), notes)
-    _write(job, site, done, pairs, names)
+    page = _worst(job, site, done, pairs, names) if job.worst else ""
+    with results, writing(job.out):
+        _write(results.staging, job, site, done, page)
+        results.publish()
     return done
 
 
@@ -131,18 +133,17 @@ def _pairs(job: EvaluationJob) -> tuple[list[Pair], list[str]]:
     return pair_cases(predictions, references, job.allow_missing)
 
 
-def _write(job: EvaluationJob, site: Site, done: Evaluation, pairs: Sequence[Pair], names: NameTable) -> None:
-    page = _worst(job, site, done, pairs, names) if job.worst else ""
-    with staged(job.out, NAMES) as folder:
-        write_scores(folder / SCORES, done.rows)
-        (folder / CASES).write_text(csv_text(CASE_FIELDS, done.cases), encoding="utf-8")
-        markdown = summary_markdown(done.summary, done.cases, job.tolerance_mm, site)
-        (folder / SUMMARY).write_text(markdown, encoding="utf-8")
-        (folder / SUMMARY_CSV).write_text(summary_csv(done.summary), encoding="utf-8")
-        write_box_plots(folder / PLOTS, done.rows, site)
-        if page:
-            (folder / WORST).write_text(page, encoding="utf-8")
-        (folder / FAILURES).write_text(failures_markdown(done.rows, done.notes, site), encoding="utf-8")
+def _write(folder: Path, job: EvaluationJob, site: Site, done: Evaluation, page: str) -> None:
+    texts = {
+        CASES: csv_text(CASE_FIELDS, done.cases),
+        SUMMARY: summary_markdown(done.summary, done.cases, job.tolerance_mm, site),
+        SUMMARY_CSV: summary_csv(done.summary),
+        FAILURES: failures_markdown(done.rows, done.notes, site),
+    } | ({WORST: page} if page else {})
+    write_scores(folder / SCORES, done.rows)
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    write_box_plots(folder / PLOTS, done.rows, site)
 
 
 def _worst(job: EvaluationJob, site: Site, done: Evaluation, pairs: Sequence[Pair], names: NameTable) -> str:
@@ -163,42 +164,7 @@ def compare_to(out: Path | None, markdown: str, table: str, overwrite: bool) -> 
     if out is None:
         return
     names = ("compare.md", "compare.csv")
-    check_place(out, names, overwrite)
-    with staged(out, names) as folder:
+    with ResultFolder(out, overwrite, names, alone=False) as results, writing(out):
         for name, text in zip(names, (markdown, table), strict=True):
-            (folder / name).write_text(text, encoding="utf-8")
-
-
-def check_place(folder: Path, names: Sequence[str], overwrite: bool) -> None:
-    """Raise OutputError where ``folder`` is a file or, unless ``overwrite``, holds one of ``names`` already."""
-    if folder.exists() and not folder.is_dir():
-        raise OutputError(f"{folder} is not a folder; give another place for the results")
-    held = [name for name in names if (folder / name).exists()]
-    if held and not overwrite:
-        raise OutputError(f"{folder} holds {held[0]} already; give another folder, or --overwrite to replace it")
-
-
-@contextmanager
-def staged(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """Yield a hidden folder within ``folder`` to write files ``names`` to; they are moved when the block ends well.
-
-    An earlier file of one of the names goes, even where this run did not write it: it belongs to other scores.
-    Raises OutputError where the place cannot be written.
-    """
-    made = not folder.exists()
-    try:
-        with writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(prefix=".oarseg-", dir=folder) as staging:
-                yield Path(staging)
-                for name in names:
-                    if (Path(staging) / name).exists():
-                        os.replace(Path(staging) / name, folder / name)
-                    elif (folder / name).exists():
-                        os.unlink(folder / name)
-    except BaseException:
-        if made:
-            # Only if it is empty.
-            with suppress(OSError):
-                folder.rmdir()
-        raise
+            (results.staging / name).write_text(text, encoding="utf-8")
+        results.publish()

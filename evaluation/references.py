@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from oarseg.datasets import list_images, load_datalist
-from oarseg.datasets.datalist import case_name, output_name
+from oarseg.datasets.datalist import case_name, case_names, output_name
 from oarseg.datasets.silver_list import LIST
 from oarseg.dicom.read.structure_set import is_rtstruct, read_rtstruct
 from oarseg.errors import ConfigError, InputError, OarsegError
@@ -21,10 +21,9 @@ from oarseg.images.label_maps import NIFTI, LabelMap, check_same_grid, read_labe
 from oarseg.images.results_folder import RTSTRUCT, SEGMENTATION
 from oarseg.sites import Site
 from oarseg.sites.roi_names import NameTable
-from oarseg.text import printable
+from oarseg.text import listed, printable
 
 POSTFIX = "_seg"
-_SHOWN = 8
 _T = TypeVar("_T")
 
 
@@ -116,13 +115,11 @@ def find_references(place: Path, section: str, labelled: Sequence[str] | None) -
         return {case: Reference(path) for case, path in find_label_maps(place).items()}
     if labelled:
         raise ConfigError(f"{place.name}/dataset.json says what each case labels; leave out --labelled")
-    found = {}
-    for row in load_datalist(place, section):
-        case = case_name(row["image"])
-        if case in found:
-            raise InputError(f"{place.name}/dataset.json: two images are called {case!r}; rename one")
-        found[case] = Reference(Path(row["label"]), tuple(row["labelled"]), Path(row["image"]))
-    return found
+    rows = load_datalist(place, section)
+    return {
+        case: Reference(Path(row["label"]), tuple(row["labelled"]), Path(row["image"]))
+        for case, row in zip(case_names([row["image"] for row in rows]), rows, strict=True)
+    }
 
 
 def _refuse_part_of_data_set(place: Path) -> None:
@@ -148,7 +145,7 @@ def pair_cases(
         "no prediction": sorted(references.keys() - predictions.keys()),
         "no reference": sorted(predictions.keys() - references.keys()),
     }
-    notes = [f"{len(cases)} case(s) have {what}: {_named(cases)}" for what, cases in lacking.items() if cases]
+    notes = [f"{len(cases)} case(s) have {what}: {listed(cases)}" for what, cases in lacking.items() if cases]
     if not common:
         raise InputError(f"no case is on both sides; {'; '.join(notes)}; name predictions and references alike")
     if notes and not allow_missing:
@@ -173,10 +170,6 @@ def _as_named(predictions: Mapping[str, _T], cases: Iterable[str]) -> dict[str, 
 def _written(case: str) -> str:
     """Return a case's name as the bundles write it."""
     return output_name({"filename_or_obj": case})["subject"]
-
-
-def _named(cases: list[str]) -> str:
-    return ", ".join(cases[:_SHOWN]) + (f" and {len(cases) - _SHOWN} more" if len(cases) > _SHOWN else "")
 
 
 def add_images(references: Mapping[str, Reference], folder: Path) -> dict[str, Reference]:

@@ -6,6 +6,7 @@ A blank field is None: a distance to an organ that was not found, a percentage o
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import math
@@ -96,9 +97,11 @@ def _typed(row: dict, where: str) -> dict:
     # The file may be anybody's, and its words go to a terminal.
     typed: dict = {name: printable(row[name]) for name in TEXTS}
     for name in FIELDS:
-        if name in typed:
-            continue
-        typed[name] = _flag(row[name], where) if name == "swapped" else _number(row[name], name, where)
+        if name not in typed and name != "swapped":
+            typed[name] = _number(row[name], name, where)
+    if row["swapped"] not in ("True", "False"):
+        raise ConfigError(f"{where}: swapped is {row['swapped'][:40]!r}, expected True or False")
+    typed["swapped"] = row["swapped"] == "True"
     if not typed["case"] or not typed["organ"]:
         raise ConfigError(f"{where}: case and organ must be named")
     if typed["status"] not in list(Status):
@@ -112,16 +115,7 @@ def _typed(row: dict, where: str) -> dict:
 def _number(text: str, name: str, where: str) -> float | None:
     if text == "":
         return None
-    try:
-        value = float(text)
-    except ValueError as error:
-        raise ConfigError(f"{where}: {name} is {text[:40]!r}, expected a number") from error
-    if not math.isfinite(value):
-        raise ConfigError(f"{where}: {name} is {text}, expected a finite number or nothing")
-    return value
-
-
-def _flag(text: str, where: str) -> bool:
-    if text not in ("True", "False"):
-        raise ConfigError(f"{where}: swapped is {text[:40]!r}, expected True or False")
-    return text == "True"
+    with contextlib.suppress(ValueError):
+        if math.isfinite(value := float(text)):
+            return value
+    raise ConfigError(f"{where}: {name} is {text[:40]!r}, expected a finite number or nothing")

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from oarseg.evaluation.scores import Status, csv_text
 from oarseg.evaluation.summary import LEAST_CASES, MEASURES, MeanStat, OrganSummary, Stat, Summary, describe
 from oarseg.sites import Site
-from oarseg.text import printable
+from oarseg.text import markdown_table, printable
 
 COUNTS = ("missed", "spurious", "absent", "swapped")
 FIGURES = ("mean", "sd", "median", "low", "high", "left_out")
-COVERED = f"mean over organs with {LEAST_CASES} cases or more"
+MEAN, COVERED = "mean over organs", f"mean over organs with {LEAST_CASES} cases or more"
 PIXEL_MEASURES = {
     "pixel_accuracy": "pixel accuracy",
     "mean_pixel_accuracy": "mean pixel accuracy",
@@ -48,21 +48,22 @@ def summary_markdown(summary: Summary, cases: Sequence[Mapping], tolerance_mm: f
 
 
 def _dice_table(summary: Summary, names: Mapping[str, str]) -> str:
-    lines = [
-        "| organ | cases | Dice | median | 95 % interval | lowest | missed | spurious | absent | swapped |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    heads = ("organ", "cases", "Dice", "median", "95 % interval", "lowest", *COUNTS)
+    rows: list[tuple] = []
     for key, organ in summary.organs.items():
-        stat, counts = organ.dice, " | ".join(str(getattr(organ, name)) for name in COUNTS)
-        shown = f"{spread(stat, 3)} | {_value(stat, 'median', 3)} | {span(stat, 3)} | {_value(stat, 'lowest', 3)}"
-        lines.append(f"| {names.get(key, key)} | {organ.n} | {shown} | {counts} |")
-    mean = summary.mean["dice"]
-    totals = " | ".join(str(sum(getattr(o, name) for o in summary.organs.values())) for name in COUNTS)
-    lines.append(f"| mean over organs | | {_value(mean, 'mean', 3)} | | {span(mean, 3)} | | {totals} |")
-    if partly_covered(summary):
-        covered = summary.covered["dice"]
-        lines.append(f"| {COVERED} | | {_value(covered, 'mean', 3)} | | {span(covered, 3)} | | | | | |")
-    return "\n".join(lines)
+        stat, counts = organ.dice, (getattr(organ, name) for name in COUNTS)
+        shown = spread(stat, 3), _value(stat, "median", 3), span(stat, 3), _value(stat, "lowest", 3)
+        rows.append((names.get(key, key), organ.n, *shown, *counts))
+    totals = tuple(sum(getattr(o, name) for o in summary.organs.values()) for name in COUNTS)
+    for name, means in _means(summary).items():
+        dice = means["dice"]
+        rows.append((name, "", _value(dice, "mean", 3), "", span(dice, 3), "", *(totals if name == MEAN else ())))
+    return markdown_table(heads, rows)
+
+
+def _means(summary: Summary) -> dict[str, Mapping[str, MeanStat | None]]:
+    """Return the means over organs, by their names in tables."""
+    return {MEAN: summary.mean} | ({COVERED: summary.covered} if partly_covered(summary) else {})
 
 
 def partly_covered(summary: Summary) -> bool:
@@ -72,23 +73,21 @@ def partly_covered(summary: Summary) -> bool:
 
 
 def _distance_table(summary: Summary, tolerance_mm: float, names: Mapping[str, str]) -> str:
-    lines = [
-        f"| organ | surface Dice at {tolerance_mm:g} mm | HD95 mm | mean surface distance mm | centroid distance mm "
-        "| no distance | volume error cm3 | volume error % |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
+    heads = (
+        "organ", f"surface Dice at {tolerance_mm:g} mm", "HD95 mm", "mean surface distance mm", "centroid distance mm",
+        "no distance", "volume error cm3", "volume error %",
+    )  # fmt: skip
+    rows: list[tuple] = []
     shown = {"surface_dice": 3, "hd95_mm": 1, "msd_mm": 2, "centroid_mm": 1}
     for key, organ in summary.organs.items():
-        stats = " | ".join(spread(organ.stats[measure], digits) for measure, digits in shown.items())
-        volume = f"{spread(organ.stats['volume_error_cm3'], 2)} | {spread(organ.stats['volume_error_percent'], 1)}"
-        lines.append(f"| {names.get(key, key)} | {stats} | {_without_distance(organ)} | {volume} |")
-    means = " | ".join(_value(summary.mean[measure], "mean", digits) for measure, digits in shown.items())
+        stats = (spread(organ.stats[measure], digits) for measure, digits in shown.items())
+        volume = spread(organ.stats["volume_error_cm3"], 2), spread(organ.stats["volume_error_percent"], 1)
+        rows.append((names.get(key, key), *stats, _without_distance(organ), *volume))
     total = sum(_without_distance(organ) for organ in summary.organs.values())
-    lines.append(f"| mean over organs | {means} | {total} | | |")
-    if partly_covered(summary):
-        means = " | ".join(_value(summary.covered[measure], "mean", digits) for measure, digits in shown.items())
-        lines.append(f"| {COVERED} | {means} | | | |")
-    return "\n".join(lines)
+    for name, means in _means(summary).items():
+        stats = (_value(means[measure], "mean", digits) for measure, digits in shown.items())
+        rows.append((name, *stats, *([total] if name == MEAN else ())))
+    return markdown_table(heads, rows)
 
 
 def _without_distance(organ: OrganSummary) -> int:
@@ -96,11 +95,9 @@ def _without_distance(organ: OrganSummary) -> int:
 
 
 def _case_table(cases: Sequence[Mapping]) -> str:
-    lines = ["| over all voxels of a case (background and labelled organs) | mean | 95 % interval |", "|---|---|---|"]
-    for measure, title in PIXEL_MEASURES.items():
-        stat = describe([row[measure] for row in cases])
-        lines.append(f"| {title} | {spread(stat, 4)} | {span(stat, 4)} |")
-    return "\n".join(lines)
+    stats = {title: describe([row[measure] for row in cases]) for measure, title in PIXEL_MEASURES.items()}
+    heads = ("over all voxels of a case (background and labelled organs)", "mean", "95 % interval")
+    return markdown_table(heads, [(title, spread(stat, 4), span(stat, 4)) for title, stat in stats.items()])
 
 
 def spread(stat: Stat | None, digits: int) -> str:

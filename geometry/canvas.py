@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from scipy import ndimage
 
@@ -40,21 +38,11 @@ class Canvas:
 
     def _sampled(self, probability: np.ndarray, source: Grid) -> tuple[tuple[slice, ...], np.ndarray]:
         """Return the canvas' voxels that ``source`` covers, and the probability there, float16."""
-        region, target = self._region(source)
+        start, stop = self.grid.touched(source)
+        region, target = tuple(map(slice, start, stop)), self.grid.crop(start, stop)
         if 0 in target.shape:
             return region, np.zeros(target.shape, np.float16)
         return region, resample(probability[None], source, target)[0].astype(np.float16)
-
-    def _region(self, source: Grid) -> tuple[tuple[slice, ...], Grid]:
-        """Return the canvas' voxels that ``source`` covers, as slices and as a grid."""
-        start, stop = [], []
-        for axis in range(3):
-            step, size = self.grid.spacing[axis], self.grid.shape[axis]
-            low = (source.origin[axis] - self.grid.origin[axis]) / step
-            start.append(min(size, max(0, math.floor(low))))
-            stop.append(min(size, max(start[-1], math.ceil(low + source.extent[axis] / step))))
-        region = tuple(slice(a, b) for a, b in zip(start, stop, strict=True))
-        return region, self.grid.crop(tuple(start), tuple(stop))
 
 
 class ObliqueCanvas(Canvas):

@@ -9,6 +9,7 @@ NumPy alone: whoever contours a CT should not wait for PyTorch. ``oarseg.transfo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -46,6 +47,16 @@ class Grid:
         """Return the sub-grid of voxels ``start`` to ``stop`` (exclusive; may lie outside this grid)."""
         origin = tuple(o + a * s for o, a, s in zip(self.origin, start, self.spacing, strict=True))
         return Grid(origin, self.spacing, tuple(b - a for a, b in zip(start, stop, strict=True)))
+
+    def touched(self, other: Grid, reach: Triple = (0, 0, 0)) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """Return the first and the end of the voxels that ``other`` touches, or ``reach`` voxels further."""
+        start, stop = [], []
+        for axis, (size, step) in enumerate(zip(self.shape, self.spacing, strict=True)):
+            low = (other.origin[axis] - self.origin[axis]) / step - reach[axis]
+            high = low + other.extent[axis] / step + 2 * reach[axis]
+            start.append(min(size, max(0, math.floor(low))))
+            stop.append(max(start[-1], min(size, math.ceil(high))))
+        return tuple(start), tuple(stop)
 
 
 def image_grid(shape: tuple[int, int, int], affine: npt.ArrayLike) -> Grid:
@@ -95,16 +106,9 @@ def resample(
 
 def _crop_to(volume: np.ndarray, source: Grid, target: Grid) -> tuple[np.ndarray, Grid]:
     """Return only the voxels that ``target`` can touch."""
-    start, stop = [], []
-    for axis in range(3):
-        reach = max(1, target.spacing[axis] / source.spacing[axis]) + 1
-        low = (target.origin[axis] - source.origin[axis]) / source.spacing[axis] - reach
-        high = low + target.extent[axis] / source.spacing[axis] + 2 * reach
-        size = source.shape[axis]
-        start.append(min(size, max(0, int(np.floor(low)))))
-        stop.append(max(start[-1], min(size, int(np.ceil(high)))))
-    view = volume[:, start[0] : stop[0], start[1] : stop[1], start[2] : stop[2]]
-    return view, source.crop(tuple(start), tuple(stop))
+    reach = tuple(max(1, t / s) + 1 for t, s in zip(target.spacing, source.spacing, strict=True))
+    start, stop = source.touched(target, reach)
+    return volume[(slice(None), *map(slice, start, stop))], source.crop(start, stop)
 
 
 def _positions(centres: np.ndarray, origin: float, step: float, size: int) -> tuple[np.ndarray, np.ndarray]:

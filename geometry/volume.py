@@ -18,7 +18,6 @@ from dataclasses import dataclass
 
 import nibabel as nib
 import numpy as np
-import numpy.typing as npt
 from scipy import ndimage
 
 from oarseg.errors import GeometryError
@@ -70,12 +69,6 @@ def turned_geometry(shape: tuple[int, int, int], affine: np.ndarray) -> tuple[tu
     order = np.argsort(turn[:, 0])
     after = np.asarray(affine, dtype=float) @ nib.orientations.inv_ornt_aff(turn, shape)
     return tuple(int(shape[axis]) for axis in order), after
-
-
-def on_axes_of(affine: npt.ArrayLike, label: npt.ArrayLike, label_affine: npt.ArrayLike) -> np.ndarray:
-    """Return ``label`` (D, H, W), which has ``label_affine`` (4, 4), with its axes in the order of ``affine``."""
-    there, here = (nib.io_orientation(np.asarray(a, dtype=float)) for a in (affine, label_affine))
-    return nib.orientations.apply_orientation(np.asarray(label), nib.orientations.ornt_transform(here, there))
 
 
 def oblique_warnings(affine: np.ndarray) -> list[str]:

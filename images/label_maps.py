@@ -8,7 +8,8 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 
-from oarseg.errors import GeometryError, InputError, OarsegError
+from oarseg.errors import GeometryError, InputError
+from oarseg.files import reading_file
 from oarseg.geometry.affine import GRID_MM, corners_apart
 from oarseg.geometry.check_ct import check_affine, check_shape
 from oarseg.geometry.label_map import LabelMap
@@ -22,8 +23,11 @@ def read_label_map(path: str | Path, turn: bool = True) -> LabelMap:
     ``turn``: with the axes nearest to R, A, S, so that the same voxels stored in another order compare equal; nothing
     is resampled. Raises InputError (missing, damaged, not 3-D, not whole numbers) or GeometryError (the affine).
     """
-    array, affine = read_volume(path, turn)
-    name = Path(path).name
+    return whole_numbers(*read_volume(path, turn), Path(path).name)
+
+
+def whole_numbers(array: np.ndarray, affine: np.ndarray, name: str) -> LabelMap:
+    """Return a label map of an array that holds whole numbers, of whatever type. Raises InputError."""
     if array.dtype.kind not in "iuf":
         raise InputError(f"{name}: voxels of type {array.dtype}, expected a label map of integers")
     if array.dtype.kind == "f":
@@ -35,9 +39,9 @@ def read_label_map(path: str | Path, turn: bool = True) -> LabelMap:
 
 
 def read_volume(path: str | Path, turn: bool = True) -> tuple[np.ndarray, np.ndarray]:
-    """Return Array (i, j, k) and affine (4, 4) of a NIfTI file; see :func:`read_label_map`."""
+    """Return array (i, j, k) and affine (4, 4) of a NIfTI file; see :func:`read_label_map`."""
     path = Path(path)
-    try:
+    with reading_file(path, "NIfTI"):
         image = nib.load(path)
         shape = tuple(image.shape[:3]) + tuple(n for n in image.shape[3:] if n != 1)
         check_shape(shape, path.name)
@@ -45,17 +49,6 @@ def read_volume(path: str | Path, turn: bool = True) -> tuple[np.ndarray, np.nda
         array, affine = np.asarray(image.dataobj).reshape(shape), np.array(image.affine, dtype=float)
         _check_whole(path)
         return turned(array, affine) if turn else (array, affine)
-    except OarsegError:
-        raise
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; give a NIfTI label map") from error
-    except MemoryError as error:
-        raise InputError(f"{path.name} does not fit into memory; crop it") from error
-    except Exception as error:  # noqa: BLE001 - nibabel raises nearly anything on damaged files
-        said = " ".join(str(error).replace(str(path), path.name).split())[:160]
-        raise InputError(
-            f"{path.name} cannot be read as NIfTI ({type(error).__name__}: {said}); copy it again"
-        ) from error
 
 
 def _check_whole(path: Path) -> None:

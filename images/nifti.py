@@ -52,9 +52,14 @@ def write_label_map(path: Path, label: np.ndarray, affine: np.ndarray, slices_fi
     """
     if slices_first:
         label, affine = label.transpose(2, 1, 0), affine[:, [2, 1, 0, 3]]
-    image = nib.Nifti1Image(label, affine)
+    write_volume(path, label, affine, f"oarseg {__version__}: research use only")
+
+
+def write_volume(path: Path, volume: np.ndarray, affine: np.ndarray, description: str = "") -> None:
+    """Write an array (i, j, k) with its RAS ``affine`` as NIfTI, in mm; ``description`` goes to the header."""
+    image = nib.Nifti1Image(volume, affine)
     image.set_sform(affine, code=1)
     image.set_qform(affine, code=1)
     image.header.set_xyzt_units("mm")
-    image.header["descrip"] = f"oarseg {__version__}: research use only".encode()
+    image.header["descrip"] = description.encode()
     nib.save(image, path)

@@ -16,7 +16,8 @@ import numpy as np
 
 from oarseg.dicom import CtGrid, read_ct
 from oarseg.dicom.read.header import Header, Unreadable, read_header
-from oarseg.errors import InputError, OarsegError
+from oarseg.errors import InputError
+from oarseg.files import reading_file
 from oarseg.geometry.check_ct import check_ct
 from oarseg.identity import short_hash
 from oarseg.images.nifti import load_nifti
@@ -106,17 +107,8 @@ def _read_folder(path: Path, series: str | None) -> CtImage:
 def _read_file(path: Path, series: str | None, kind: str, load: Loader) -> CtImage:
     if series:
         raise InputError(f"{path.name} is no DICOM folder, so there is no series to choose; leave out --series")
-    try:
+    with reading_file(path, kind):
         array, affine, notes = load(path)
-    except (OarsegError, PermissionError):
-        raise
-    except MemoryError as error:
-        raise InputError(f"{path.name} does not fit into memory; crop the CT to the region of the organs") from error
-    except Exception as error:  # noqa: BLE001 - the file libraries raise nearly anything on damaged files
-        said = " ".join(str(error).replace(str(path), path.name).split())[:160]
-        raise InputError(
-            f"{path.name} cannot be read as {kind} ({type(error).__name__}: {said}); is it cut short? Copy it again"
-        ) from error
     unusual = check_ct(array, affine, path.name)
     hu, clipped = _int16(array)
     notes += [w.removeprefix(f"{path.name}: ") for w in unusual] + clipped

@@ -12,11 +12,13 @@ import errno
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
 from oarseg.errors import OutputError
 from oarseg.files import writing
+from oarseg.text import listed
 
 SEGMENTATION = "segmentation.nii.gz"
 RTSTRUCT = "rtstruct.dcm"
@@ -36,16 +38,24 @@ class ResultFolder:
     context without it, for whatever reason, removes the staging folder and every folder that was made, and changes
     nothing else. With ``overwrite``, earlier files of the names ``NAMES`` are replaced as a set (one that this run did
     not write goes, as it would belong to another image); other files are never touched.
+
+    Args:
+        folder: the place.
+        overwrite: replace earlier files of the names ``names``.
+        names: of all files that a run may write.
+        alone: refuse a folder that holds anything without ``overwrite``; False refuses only one that holds ``names``.
     """
 
-    def __init__(self, folder: str | Path, overwrite: bool = False) -> None:
-        self.folder, self.overwrite = Path(folder), overwrite
+    def __init__(
+        self, folder: str | Path, overwrite: bool = False, names: Sequence[str] = NAMES, alone: bool = True
+    ) -> None:
+        self.folder, self.overwrite, self.names, self.alone = Path(folder), overwrite, names, alone
         self.staging = self.folder
         self._made: list[Path] = []
 
     def __enter__(self) -> ResultFolder:
         """Claim the place. Raises OutputError if it is taken, no folder, not writable or full."""
-        self._check_taken()
+        self.check_taken()
         with writing(self.folder):
             try:
                 # Within the folder where there is one: its parent may be another file system or not writable (a mount).
@@ -78,10 +88,10 @@ class ResultFolder:
     def _exchange(self) -> None:
         earlier = self.staging / ".earlier"
         earlier.mkdir()
-        staged = [name for name in NAMES if (self.staging / name).exists()]
+        staged = [name for name in self.names if (self.staging / name).exists()]
         kept, placed = [], []
         try:
-            for name in NAMES:
+            for name in self.names:
                 if os.path.lexists(self.folder / name):
                     os.replace(self.folder / name, earlier / name)
                     kept.append(name)
@@ -95,17 +105,18 @@ class ResultFolder:
                 os.replace(earlier / name, self.folder / name)
             raise
 
-    def _check_taken(self) -> None:
+    def check_taken(self) -> None:
+        """Raise OutputError if the place is no folder, or holds what may not be replaced."""
         folder = self.folder
         with writing(folder):
             if os.path.lexists(folder) and not folder.is_dir():
                 raise OutputError(f"{folder} is not a folder; give another folder for the results")
             held = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-            blocked = [name for name in NAMES if (folder / name).is_dir()]
+            held = held if self.alone else [name for name in held if name in self.names]
+            blocked = [name for name in self.names if (folder / name).is_dir()]
         if held and not self.overwrite:
-            shown = ", ".join(held[:3]) + (f" and {len(held) - 3} more" if len(held) > 3 else "")
             raise OutputError(
-                f"{folder} is not empty (it holds {shown}); give another folder, or --overwrite to replace "
+                f"{folder} is not empty (it holds {listed(held, 3)}); give another folder, or --overwrite to replace "
                 "earlier results in it"
             )
         if blocked:

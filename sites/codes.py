@@ -10,12 +10,10 @@ of CID 7150, sides of CID 244, and types of CID 9514 (anatomical structure for r
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from functools import lru_cache
 
 from oarseg.errors import ConfigError
-from oarseg.sites.table import CODES, FOLDER
+from oarseg.sites.table import CODES, facts
 
 
 @dataclass(frozen=True)
@@ -38,20 +36,10 @@ class SegmentCodes:
 
 def segment_codes(name: str) -> SegmentCodes:
     """Return the codes of the organ with the TG-263 ``name``. Raises ConfigError where the table has none."""
-    table = _table()
+    table = facts(CODES)
     if name not in table["types"]:
         known = ", ".join(table["types"])
         raise ConfigError(f"no SNOMED CT code for {name!r}; add it to sites/{CODES}, which has: {known}")
     side = table["modifiers"].get(name[-1]) if name[-2:] in ("_L", "_R") else None
     modifier = Code(**side) if side else None
     return SegmentCodes(Code(**table["category"]), Code(**table["types"][name]), modifier)
-
-
-def coded_names() -> list[str]:
-    """Return the TG-263 names that have codes."""
-    return list(_table()["types"])
-
-
-@lru_cache(maxsize=1)
-def _table() -> dict:
-    return json.loads((FOLDER / CODES).read_text(encoding="utf-8"))

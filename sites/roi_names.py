@@ -16,8 +16,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from oarseg.errors import ConfigError, InputError
-from oarseg.sites.table import FOLDER, ROI_NAMES, Site
+from oarseg.errors import ConfigError
+from oarseg.files import reading_json
+from oarseg.sites.table import ROI_NAMES, Site, facts
 from oarseg.text import printable
 
 MAX_NAME = 256
@@ -99,7 +100,7 @@ def load_names(site: Site, own: Path | None = None) -> NameTable:
         own: the user's map, a JSON file: {name: organ key, TG-263 name or null}.
     Raises InputError (no such file) or ConfigError (malformed, an unknown organ, a name that is two organs).
     """
-    content = json.loads((FOLDER / ROI_NAMES).read_text(encoding="utf-8"))
+    content = facts(ROI_NAMES)
     sides = {word: side for side, words in content["sides"].items() for word in words}
     spellings: dict[tuple[str, str], str] = {}
     for organ in site.organs:
@@ -115,15 +116,10 @@ def load_names(site: Site, own: Path | None = None) -> NameTable:
 
 
 def _read_own(path: Path, site: Site, table: NameTable) -> dict[str, str | None]:
-    try:
+    with reading_json(path, "map of names", 'give an object such as {"Medulla": "brainstem", "Globes": null}'):
         rows = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=list)
-    except OSError as error:
-        raise InputError(f"no map of names at {path} ({error.strerror})") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is no JSON ({error}); expected {{NAME: organ key or null}}") from error
-    pairs = isinstance(rows, list) and all(isinstance(r, tuple) and isinstance(r[1], str | None) for r in rows)
-    if not pairs:
-        raise ConfigError(f'{path} must be a JSON object of names, such as {{"Medulla": "brainstem", "Globes": null}}')
+        if not isinstance(rows, list) or not all(isinstance(r, tuple) and isinstance(r[1], str | None) for r in rows):
+            raise ValueError("expected an organ key or null by name")
     found: dict[str, str | None] = {}
     alike: dict[tuple[str, ...], tuple[str, str | None]] = {}
     for name, organ in ((n.strip(), o if o is None else site.organ(o).key) for n, o in rows):

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import lru_cache
 from pathlib import Path
 
 from oarseg.errors import ConfigError
@@ -163,6 +164,12 @@ def load_site(name: str = "head_neck") -> Site:
     if found := problems(site):
         raise ConfigError(f"site table {path.name}: " + "; ".join(found))
     return site
+
+
+@lru_cache
+def facts(name: str) -> dict:
+    """Return what a table beside the sites (``CODES``, ``VOLUMES``, ``ROI_NAMES``) holds."""
+    return json.loads((FOLDER / name).read_text(encoding="utf-8"))
 
 
 def known_sites() -> list[str]:

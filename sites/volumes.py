@@ -8,11 +8,9 @@ The ranges of ``volume_cm3`` in an organ table are wider: outside them a contour
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
-from functools import lru_cache
 
-from oarseg.sites.table import FOLDER, VOLUMES
+from oarseg.sites.table import VOLUMES, facts
 
 
 @dataclass(frozen=True)
@@ -26,10 +24,5 @@ class PublishedVolume:
 
 def published_volume(name: str) -> PublishedVolume | None:
     """Return what is published about the organ with the TG-263 ``name``; None where the table has nothing."""
-    row = _table().get(name)
+    row = facts(VOLUMES).get(name)
     return PublishedVolume(tuple(row["range_cm3"]), row["population"], row["source"]) if row else None
-
-
-@lru_cache(maxsize=1)
-def _table() -> dict:
-    return json.loads((FOLDER / VOLUMES).read_text(encoding="utf-8"))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from oarseg.errors import InputError
+from oarseg.files import unreadable_folder
 
 # Deeper than any layout, shallow enough for a wrong path such as a home folder to be noticed soon.
 MAX_DEPTH = 5
@@ -77,7 +78,7 @@ def folders_with(source: Path, fits: Callable[[Path], bool]) -> Iterator[Path]:
     """
     if not source.is_dir():
         raise InputError(f"no folder {source}; give the folder of the downloaded set")
-    for place, inner, _ in os.walk(source, onerror=_refuse):
+    for place, inner, _ in os.walk(source, onerror=unreadable_folder):
         folder = Path(place)
         if fits(folder):
             inner.clear()
@@ -85,7 +86,3 @@ def folders_with(source: Path, fits: Callable[[Path], bool]) -> Iterator[Path]:
             continue
         deep = len(folder.relative_to(source).parts) >= MAX_DEPTH
         inner[:] = [] if deep else sorted(name for name in inner if not name.startswith("."))
-
-
-def _refuse(error: OSError) -> None:
-    raise InputError(f"folder {error.filename} cannot be read ({error.strerror}); check its permissions") from error

@@ -1,7 +1,6 @@
 """One label map from the masks of several organs.
 
-Where masks overlap, the smaller organ has the voxel: of a large organ little is lost, of a thin one much would be. How
-many voxels that concerns is counted.
+Where masks overlap, the smaller organ has the voxel. How many voxels that concerns is counted.
 """
 
 from __future__ import annotations
@@ -13,6 +12,7 @@ import numpy as np
 from scipy import ndimage
 
 from oarseg.errors import GeometryError, InputError
+from oarseg.geometry.label_map import painted
 from oarseg.sites import Site
 
 
@@ -34,28 +34,22 @@ def merged(masks: Iterable[tuple[str, np.ndarray]], shape: tuple[int, ...], affi
 
     Raises InputError where no organ has a voxel, GeometryError where left and right are exchanged.
     """
-    pieces, sizes, empty = {}, {}, []
+    pieces, empty = {}, []
     for key, mask in masks:
         box = ndimage.find_objects(mask.view(np.uint8))
         if not box:
             empty.append(key)
             continue
         pieces[key] = (box[0], mask[box[0]].copy())
-        sizes[key] = int(np.count_nonzero(mask))
     if not pieces:
         raise InputError("no organ of the table has a voxel, so there is nothing to learn from it")
     _check_sides(pieces, affine, site)
-    label = np.zeros(shape, dtype=np.uint8)
-    overlap = 0
-    for key in sorted(pieces, key=lambda k: (-sizes[k], site.values[k])):
-        box, mask = pieces[key]
-        overlap += int(np.count_nonzero(label[box][mask]))
-        label[box][mask] = site.values[key]
+    label, taken = painted(pieces, site.values, shape)
     left = {key for key in pieces if (label[pieces[key][0]] == site.values[key]).any()}
     lost = [key for key in pieces if key not in left]
     if lost:
         raise InputError(f"{', '.join(lost)}: wholly covered by other organs; expected masks of different organs")
-    return Labels(label, tuple(key for key in site.values if key in left), overlap, tuple(empty))
+    return Labels(label, tuple(key for key in site.values if key in left), sum(taken.values()), tuple(empty))
 
 
 def _check_sides(pieces: dict, affine: np.ndarray, site: Site) -> None:

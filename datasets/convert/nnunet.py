@@ -14,7 +14,8 @@ from pathlib import Path
 
 from oarseg.datasets.convert.cases import Listing, SourceCase
 from oarseg.datasets.convert.volumes import MaskFile, load_files
-from oarseg.errors import ConfigError, InputError
+from oarseg.errors import ConfigError
+from oarseg.files import reading_json
 from oarseg.images.label_maps import NIFTI
 from oarseg.images.read import NRRD
 from oarseg.sites.roi_names import NameTable
@@ -52,14 +53,10 @@ def list_nnunet(source: Path, names: NameTable) -> Listing:
 
 
 def _read(path: Path) -> dict:
-    try:
+    with reading_json(path, "list of an nnU-Net set", "give an nnU-Net raw folder such as Dataset001_Name"):
         content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"no {path} ({error.strerror}); give an nnU-Net raw folder such as Dataset001_Name") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is no JSON ({error}); copy it again") from error
-    if not isinstance(content, dict) or not isinstance(content.get("labels"), dict):
-        raise ConfigError(f"{path}: expected a JSON object with 'labels', as nnU-Net reads it")
+        if not isinstance(content, dict) or not isinstance(content.get("labels"), dict):
+            raise ValueError("expected an object with 'labels', as nnU-Net reads it")
     return content
 
 

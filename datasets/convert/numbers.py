@@ -13,8 +13,7 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from oarseg.errors import ConfigError, InputError
-from oarseg.files import write_json
+from oarseg.files import reading_json, write_json
 
 
 @dataclass
@@ -46,17 +45,13 @@ class Numbers:
 
 def read_numbers(path: Path) -> Numbers:
     """Return the numbers of an earlier run, or none yet. Raises InputError or ConfigError where the file is damaged."""
-    try:
+    if not path.exists():
+        return Numbers()
+    with reading_json(path, "map of cases", "give another by --map"):
         content = json.loads(path.read_text(encoding="utf-8"))
         numbers = Numbers(content["key"], content["patients"], content["folders"])
         sound = isinstance(numbers.key, str) and all(isinstance(n, int) for n in numbers.patients.values())
         sound = sound and all(re.fullmatch(r"p\d{4,}_\d+", case) for case in numbers.folders.values())
-    except FileNotFoundError:
-        return Numbers()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"{path} is no map of cases ({type(error).__name__}); give another by --map") from error
-    if not sound:
-        raise ConfigError(f"{path} is no map of cases; give another by --map")
+        if not sound:
+            raise ValueError("expected a key, numbers of patients and names of cases")
     return numbers

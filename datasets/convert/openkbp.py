@@ -15,6 +15,7 @@ import numpy as np
 
 from oarseg.datasets.convert.cases import Listing, Loaded, SourceCase, folders_with
 from oarseg.errors import InputError
+from oarseg.files import reading_file
 from oarseg.geometry.check_ct import check_affine, check_ct
 
 SHAPE = (128, 128, 128)
@@ -98,7 +99,7 @@ def _sparse(path: Path, values: bool = True) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _read(path: Path, read: object) -> np.ndarray:
-    try:
+    with reading_file(path, "CSV file of OpenKBP"):
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path.name} is larger than {MAX_BYTES >> 20} MiB, so none of OpenKBP's files")
         if path.name != SPACING:
@@ -107,6 +108,3 @@ def _read(path: Path, read: object) -> np.ndarray:
             if head != ",data":
                 raise InputError(f"{path.name} begins with {head[:20]!r}, expected ',data'; download it again")
         return read(path)
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        said = " ".join(str(error).replace(str(path), path.name).split())[:120]
-        raise InputError(f"{path.name} is no CSV file of OpenKBP ({said}); download it again") from error

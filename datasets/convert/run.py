@@ -14,9 +14,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import nibabel as nib
-import numpy as np
-
 from oarseg.datasets.convert.cases import Listing, Loaded, SourceCase
 from oarseg.datasets.convert.labels import Labels, merged
 from oarseg.datasets.convert.numbers import Numbers, read_numbers
@@ -27,6 +24,7 @@ from oarseg.errors import ConfigError, InputError, OutputError
 from oarseg.files import whole_file, write_json
 from oarseg.geometry.affine import voxel_spacing
 from oarseg.identity import short_hash
+from oarseg.images.nifti import write_volume
 from oarseg.process import without_warnings
 from oarseg.sites import Site
 from oarseg.sites.roi_names import NameTable, load_names
@@ -160,8 +158,9 @@ def _write_case(case: SourceCase, out: Path, site: Site) -> tuple[dict, list[str
     labels = merged(loaded.masks, loaded.hu.shape, loaded.affine, site)
     row: dict = {part: f"{part}s/{case.name}.nii.gz" for part in ("image", "label")}
     try:
-        _write_volume(out / row["label"], labels.label, loaded.affine)
-        _write_volume(out / row["image"], loaded.hu, loaded.affine)
+        for part, volume in (("label", labels.label), ("image", loaded.hu)):
+            with whole_file(out / row[part]) as temporary:
+                write_volume(temporary, volume, loaded.affine)
     except BaseException:
         for file in row.values():
             (out / file).unlink(missing_ok=True)
@@ -179,15 +178,6 @@ def _case_notes(loaded: Loaded, labels: Labels) -> list[str]:
     if labels.empty:
         notes.append(f"masks without a voxel, not labelled: {', '.join(labels.empty)}")
     return notes
-
-
-def _write_volume(path: Path, volume: np.ndarray, affine: np.ndarray) -> None:
-    image = nib.Nifti1Image(volume, affine)
-    image.set_sform(affine, code=1)
-    image.set_qform(affine, code=1)
-    image.header.set_xyzt_units("mm")
-    with whole_file(path) as temporary:
-        nib.save(image, temporary)
 
 
 def _write_datalist(work: Plan) -> dict[str, list[dict]]:

@@ -31,26 +31,21 @@ class DataSet:
     numbered: bool = False
 
 
-def _by_folder(list_folder: Callable[[Path], Listing]) -> Callable[[Path, NameTable, Numbers], Listing]:
-    return lambda source, names, numbers: list_folder(source)
+def _data_set(name: str, list_cases: Callable[..., Listing], named: bool = False, numbered: bool = False) -> DataSet:
+    """Return a set; ``list_cases`` takes the folder, the names where it is ``named``, the numbers if ``numbered``."""
+    facts, count = file_sets.FACTS[name], 1 + named + numbered
+    return DataSet(
+        facts["title"], facts["licence"], facts["source"], lambda *given: list_cases(*given[:count]), named, numbered
+    )
 
 
-_LISTED: dict[str, Callable[[Path], Listing]] = {
-    "pddca": file_sets.list_pddca,
-    "deepmind": file_sets.list_deepmind,
-    "han-seg": file_sets.list_han_seg,
-    "segrap": file_sets.list_segrap,
-    "structseg": file_sets.list_structseg,
-    "openkbp": list_openkbp,
-}
-
-
-def _data_set(name: str, list_cases: Callable, **kind: bool) -> DataSet:
-    facts = file_sets.FACTS[name]
-    return DataSet(facts["title"], facts["licence"], facts["source"], list_cases, **kind)
-
-
-SETS = {name: _data_set(name, _by_folder(list_folder)) for name, list_folder in _LISTED.items()} | {
-    "nnunet": _data_set("nnunet", lambda source, names, numbers: list_nnunet(source, names), named=True),
+SETS = {
+    "pddca": _data_set("pddca", file_sets.list_pddca),
+    "deepmind": _data_set("deepmind", file_sets.list_deepmind),
+    "han-seg": _data_set("han-seg", file_sets.list_han_seg),
+    "segrap": _data_set("segrap", file_sets.list_segrap),
+    "structseg": _data_set("structseg", file_sets.list_structseg),
+    "openkbp": _data_set("openkbp", list_openkbp),
+    "nnunet": _data_set("nnunet", list_nnunet, named=True),
     "dicom": _data_set("dicom", list_structure_sets, named=True, numbered=True),
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from oarseg.datasets.convert.cases import SourceCase
 from oarseg.errors import ConfigError, InputError, OutputError
-from oarseg.files import write_json, writing
+from oarseg.files import reading_json, write_json, writing
 
 STATE, DATALIST = "conversion.json", "dataset.json"
 
@@ -68,17 +68,13 @@ def read_state(folder: Path, settings: dict) -> State:
         if held:
             raise OutputError(f"{folder} holds {held[0]!r} but no {STATE}, so it is no conversion; give another folder")
         return State(folder, settings)
-    try:
+    with reading_json(path, "record of a conversion", "convert again to another folder"):
         content = json.loads(path.read_text(encoding="utf-8"))
         earlier, cases = dict(content["settings"]), content["cases"]
         for known in cases.values():
             if not all(isinstance(known["row"][part], str) for part in ("image", "label", "patient")):
                 raise TypeError("a case without image, label or patient")
             str(known["made_from"])
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); check its permissions") from error
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"{path} is damaged ({type(error).__name__}); convert again to another folder") from error
     changed = sorted(key for key in settings.keys() | earlier.keys() if settings.get(key) != earlier.get(key))
     if changed:
         changes = ", ".join(f"{key} was {_short(earlier.get(key))}, now {_short(settings.get(key))}" for key in changed)

@@ -9,7 +9,6 @@ set (:mod:`~oarseg.datasets.convert.numbers`); messages lose the names of files 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -21,7 +20,7 @@ from oarseg.datasets.convert.cases import Listing, Loaded, SourceCase
 from oarseg.datasets.convert.numbers import Numbers
 from oarseg.dicom.guards.nested import items_of, text_of
 from oarseg.dicom.read.header import Header, read_header
-from oarseg.dicom.read.scan import MAX_DEPTH, MAX_FILES, patient_key
+from oarseg.dicom.read.scan import files_below, patient_key
 from oarseg.dicom.read.structure_set import ROIS, draw, load_structure_set, organ_contours, roi_names
 from oarseg.dicom.write.rtstruct import RTSTRUCT_CLASS
 from oarseg.errors import GeometryError, InputError, OarsegError
@@ -41,7 +40,7 @@ def list_structure_sets(source: Path, names: NameTable, numbers: Numbers) -> Lis
         raise InputError(f"no folder {source}; give the folder that holds one folder a patient")
     listing = Listing()
     for folder in sorted(p for p in source.iterdir() if p.is_dir() and not p.name.startswith(".")):
-        files = tuple(_files(folder))
+        files = tuple(files_below(folder, f"a sub-folder of {source}"))
         if not files:
             continue
         clean = partial(without_names, folder=folder, files=files)
@@ -60,21 +59,6 @@ def list_structure_sets(source: Path, names: NameTable, numbers: Numbers) -> Lis
         read = partial(load, folder, plans[0].path, names, frozenset(held))
         listing.cases.append(SourceCase(name, patient, files, made_of, read, clean))
     return listing.checked(source, "sub-folders with a CT and a structure set (RTSTRUCT) each")
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    count = 0
-    for place, inner, names in os.walk(folder):
-        deep = len(Path(place).relative_to(folder).parts) >= MAX_DEPTH
-        inner[:] = [] if deep else sorted(name for name in inner if not name.startswith("."))
-        for path in (Path(place) / name for name in sorted(names) if not name.startswith(".")):
-            count += path.is_file()
-            if count > MAX_FILES:
-                raise InputError(
-                    f"a sub-folder of {folder.parent} holds more than {MAX_FILES} files; expected one patient"
-                )
-            if path.is_file():
-                yield path
 
 
 def _organs(path: Path, names: NameTable, listing: Listing) -> dict[str, str]:

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from oarseg.datasets.convert.cases import Loaded
-from oarseg.errors import GeometryError, InputError, OarsegError
+from oarseg.errors import GeometryError, InputError
+from oarseg.files import reading_file
 from oarseg.geometry.affine import corner_points, voxel_spacing
 from oarseg.geometry.check_ct import check_affine
-from oarseg.images.label_maps import GRID_MM, NIFTI, LabelMap, read_label_map
+from oarseg.images.label_maps import GRID_MM, NIFTI, LabelMap, read_label_map, whole_numbers
 from oarseg.images.nrrd import load_nrrd
 from oarseg.images.read import NRRD, read_image
 
@@ -87,27 +88,10 @@ def read_labels(path: Path) -> LabelMap:
         return read_label_map(path, turn=False)
     if not path.name.lower().endswith(NRRD):
         raise InputError(f"{path.name} is no mask that can be read; expected {', '.join((*NIFTI, *NRRD))}")
-    try:
-        return _read_nrrd(path)
-    except OarsegError:
-        raise
-    except MemoryError as error:
-        raise InputError(f"{path.name} does not fit into memory; crop it") from error
-    except Exception as error:  # noqa: BLE001 - pynrrd raises nearly anything on damaged files
-        said = " ".join(str(error).replace(str(path), path.name).split())[:160]
-        raise InputError(
-            f"{path.name} cannot be read as NRRD ({type(error).__name__}: {said}); copy it again"
-        ) from error
-
-
-def _read_nrrd(path: Path) -> LabelMap:
-    label, affine, _ = load_nrrd(path)
-    check_affine(affine, path.name)
-    if label.dtype.kind == "f" and np.array_equal(np.rint(label), label):
-        label = label.astype(np.int32)
-    if label.dtype.kind not in "iu":
-        raise InputError(f"{path.name}: voxels are not whole numbers; give a mask, not an image or probabilities")
-    return LabelMap(label, affine)
+    with reading_file(path, "NRRD"):
+        label, affine, _ = load_nrrd(path)
+        check_affine(affine, path.name)
+        return whole_numbers(label, affine, path.name)
 
 
 def fitted(

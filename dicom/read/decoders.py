@@ -1,13 +1,16 @@
-"""Which compressed images can be decoded here, and what to install where they cannot."""
+"""Compressed images: checked before a decoder sees them; which can be decoded here, and what to install for others."""
 
 from __future__ import annotations
 
 from importlib.metadata import PackageNotFoundError, version
 
 import pydicom.config
+from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from oarseg.dicom.guards import jpeg, jpeg2000
+from oarseg.dicom.guards.frame import take_frame
+from oarseg.dicom.read.header import Header
 
 # What decodes a transfer syntax, for pip; the last one does the work.
 PACKAGES = (
@@ -15,6 +18,16 @@ PACKAGES = (
     | dict.fromkeys(jpeg.LS, ("pyjpegls",))
     | dict.fromkeys(jpeg2000.SYNTAXES, ("pylibjpeg", "pylibjpeg-openjpeg"))
 )
+# By transfer syntax. Others, such as run-length encoding, cannot claim another size than their slice's.
+CHECKS = dict.fromkeys(jpeg.SYNTAXES, jpeg.check_stream) | dict.fromkeys(jpeg2000.SYNTAXES, jpeg2000.check_stream)
+
+
+def checked_frame(dataset: Dataset, header: Header) -> bytes:
+    """Return the compressed image of a slice. ``dataset`` then holds nothing else. Raises InputError."""
+    stream = take_frame(dataset, header)
+    if check := CHECKS.get(header.transfer_syntax):
+        check(stream, header)
+    return stream
 
 
 def has_decoder(syntax: str) -> bool:

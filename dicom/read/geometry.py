@@ -8,7 +8,6 @@ of the affine alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -35,17 +34,10 @@ PIXEL_MM = 1e-3
 _SHOWN = 12
 
 
-@dataclass(frozen=True)
-class Stack:
-    """``order``: slice order along the normal. ``affine``: index (slice, row, column) to RAS+ mm, 4 x 4."""
+def stack(slices: Sequence[Header]) -> tuple[list[Header], np.ndarray]:
+    """Return the slices in order along their normal (row cosine x column cosine), and the affine.
 
-    order: tuple[int, ...]
-    affine: np.ndarray
-
-
-def stack(slices: Sequence[Header]) -> Stack:
-    """Return the order of the slices along their normal (row cosine x column cosine), and the affine.
-
+    The affine (4, 4) takes an index (slice, row, column) to RAS+ mm.
     Raises GeometryError: missing or bad geometry tags, mixed orientation, spacing or frame of reference, duplicate
     positions, missing slices, uneven spacing, tilted gantry.
     """
@@ -60,7 +52,8 @@ def stack(slices: Sequence[Header]) -> Stack:
     height = positions @ normal
     order = np.argsort(height, kind="stable")
     height, positions = height[order], positions[order]
-    _check_steps(height, [slices[i] for i in order])
+    ordered = [slices[i] for i in order]
+    _check_steps(height, ordered)
     _check_shear(positions, normal)
     step = (height[-1] - height[0]) / (len(height) - 1)
     lps = np.eye(4)
@@ -69,7 +62,7 @@ def stack(slices: Sequence[Header]) -> Stack:
     lps[:3, 1] = along_column * spacing[0]
     lps[:3, 2] = along_row * spacing[1]
     lps[:3, 3] = positions[0]
-    return Stack(tuple(int(i) for i in order), LPS_TO_RAS @ lps)
+    return ordered, LPS_TO_RAS @ lps
 
 
 def tilt_warning(slices: Sequence[Header]) -> str | None:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pydicom
 
-from oarseg.dicom.guards.compressed import checked_frame
 from oarseg.dicom.guards.jpeg2000 import COMPONENTS, START, SYNTAXES
+from oarseg.dicom.read.decoders import checked_frame
 from oarseg.dicom.read.header import Header
 from oarseg.errors import InputError
 

@@ -13,8 +13,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import UID
 
 from oarseg.dicom.guards import jpeg, jpeg2000
-from oarseg.dicom.guards.compressed import checked_frame
-from oarseg.dicom.read.decoders import has_decoder, has_plugin, no_decoder
+from oarseg.dicom.read.decoders import checked_frame, has_decoder, has_plugin, no_decoder
 from oarseg.dicom.read.header import Header
 from oarseg.dicom.read.jpeg2000 import Decoder, quick_decoder
 from oarseg.errors import InputError

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from oarseg.dicom.read.header import DICOMDIR, ENHANCED_CT, Header, Unreadable, read_header
 from oarseg.errors import InputError
+from oarseg.files import unreadable_folder
 
 # A folder beyond these bounds is an archive or a wrong path, not a patient.
 MAX_FILES = 20_000
@@ -73,7 +74,7 @@ def scan_folder(folder: str | Path) -> Scan:
         raise InputError(f"folder {root} does not exist; give the folder that holds the CT slices")
     if not root.is_dir():
         raise InputError(f"{root} is a file; give the folder that holds the CT slices")
-    read = [read_header(path) for path in _files(root)]
+    read = [read_header(path) for path in files_below(root, f"folder {root}", unreadable_folder)]
     if not read:
         raise InputError(f"folder {root} holds no files (searched {MAX_DEPTH} levels deep); give the CT folder")
     headers = [h for h in read if isinstance(h, Header)]
@@ -88,9 +89,16 @@ def scan_folder(folder: str | Path) -> Scan:
     return Scan(root, tuple(series), tuple(notes), tuple(u for u in unreadable if u.suspect), others)
 
 
-def _files(root: Path) -> Iterator[Path]:
+def files_below(
+    root: Path, called: str, onerror: Callable[[OSError], object] | None = None
+) -> Iterator[Path]:
+    """Yield the files of a patient's folder, ``MAX_DEPTH`` levels deep, by path, but hidden ones and linked folders.
+
+    Args: ``called``: the folder's name in messages. ``onerror``: takes the error of a folder that cannot be read.
+    Raises InputError where there are more than ``MAX_FILES``.
+    """
     count = 0
-    for place, folders, names in os.walk(root, onerror=_refuse):
+    for place, folders, names in os.walk(root, onerror=onerror):
         depth = len(Path(place).relative_to(root).parts)
         folders[:] = sorted(f for f in folders if not f.startswith(".")) if depth < MAX_DEPTH else []
         for name in sorted(names):
@@ -99,12 +107,8 @@ def _files(root: Path) -> Iterator[Path]:
                 continue
             count += 1
             if count > MAX_FILES:
-                raise InputError(f"folder {root} holds more than {MAX_FILES} files; give one patient's CT folder")
+                raise InputError(f"{called} holds more than {MAX_FILES} files; give one patient's CT folder")
             yield path
-
-
-def _refuse(error: OSError) -> None:
-    raise InputError(f"folder {error.filename} cannot be read ({error.strerror}); check its permissions") from error
 
 
 def _separate(headers: Sequence[Header]) -> tuple[list[Header], list[str], dict[str, str]]:

@@ -99,19 +99,16 @@ def read_series(found: FoundSeries, notes: tuple[str, ...] = ()) -> CtVolume:
     """Return one checked series with its pixels; see ``check_series`` and ``read_hu`` for what is refused."""
     grid, ordered = _checked(found, notes)
     hu, pixel_warnings = read_hu(ordered, grid.shape[1], grid.shape[2])
-    parts = {name: getattr(grid, name) for name in CtGrid.__dataclass_fields__}
-    parts["warnings"] = grid.warnings + pixel_warnings
-    return CtVolume(**parts, hu=hu)
+    return CtVolume(**(vars(grid) | {"warnings": grid.warnings + pixel_warnings}), hu=hu)
 
 
 def _checked(found: FoundSeries, notes: tuple[str, ...]) -> tuple[CtGrid, list[Header]]:
     if found.count < MIN_SLICES:
         raise GeometryError(f"{found.line()}: too few slices, at least {MIN_SLICES} are needed; give the planning CT")
     warnings = notes + check_content(found.slices)
-    placed = stack(found.slices)
-    ordered = [found.slices[i] for i in placed.order]
+    ordered, affine = stack(found.slices)
     tilt = tilt_warning(ordered)
-    return _grid(ordered, placed.affine, warnings + ((tilt,) if tilt else ())), ordered
+    return _grid(ordered, affine, warnings + ((tilt,) if tilt else ())), ordered
 
 
 def _grid(ordered: list[Header], affine: np.ndarray, warnings: tuple[str, ...]) -> CtGrid:

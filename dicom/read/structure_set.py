@@ -21,10 +21,12 @@ from pydicom.dataset import Dataset
 
 from oarseg.dicom.guards.deflated import MOST_INFLATED, inflates_beyond
 from oarseg.dicom.guards.nested import items_of, text_of, value_of
+from oarseg.dicom.read.header import Header, read_header
 from oarseg.dicom.write.rtstruct import RTSTRUCT_CLASS, ClosedContour
 from oarseg.errors import ConfigError, GeometryError, InputError
+from oarseg.files import reading_file
 from oarseg.geometry.affine import LPS_TO_RAS
-from oarseg.geometry.label_map import LabelMap
+from oarseg.geometry.label_map import LabelMap, bounding_box, painted
 from oarseg.sites import Site
 from oarseg.sites.roi_names import NameTable
 from oarseg.text import listed
@@ -72,39 +74,31 @@ def read_rtstruct(path: Path, grid: LabelMap, site: Site, names: NameTable, may_
         if not may_lack_all:
             raise ConfigError(f"{path.name}: no ROI is an organ: {rois or 'there is none'}; map them by --names")
         notes.append(f"{path.name}: no organ in it; all that the reference labels counts as missed")
-    masks = {}
+    pieces = {}
     for key, contours in chosen.items():
         where = f"{path.name}, {site.organ(key).name}"
         mask, remarks = draw(contours, grid, where)
         notes += remarks
-        if mask.any():
-            masks[key] = mask
+        if box := bounding_box(mask):
+            pieces[key] = (box, mask[box].copy())
         else:
             notes.append(f"{where}: no voxel's centre lies within its contours, left out")
-    label = np.zeros(grid.label.shape, dtype=np.uint8)
-    for key in sorted(masks, key=lambda k: -int(masks[k].sum())):
-        taken = int(np.count_nonzero(label[masks[key]]))
-        if taken:
-            notes.append(f"{path.name}: {site.organ(key).name} overlaps larger organs in {taken} voxels and keeps them")
-        label[masks[key]] = site.values[key]
-    return Structures(LabelMap(label, grid.affine), tuple(masks), tuple(notes))
+    label, taken = painted(pieces, site.values, grid.label.shape)
+    for key, count in taken.items():
+        if count:
+            notes.append(f"{path.name}: {site.organ(key).name} overlaps larger organs in {count} voxels and keeps them")
+    return Structures(LabelMap(label, grid.affine), tuple(pieces), tuple(notes))
 
 
 def is_rtstruct(path: Path) -> bool:
     """Return whether a file is an RTSTRUCT, by its header."""
-    try:
-        with path.open("rb") as file:
-            if inflates_beyond(file):
-                return False
-            head = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID"])
-        return str(head.get("SOPClassUID", "")) == RTSTRUCT_CLASS
-    except Exception:  # noqa: BLE001 - pydicom raises nearly anything on what is no DICOM
-        return False
+    header = read_header(path)
+    return isinstance(header, Header) and header.text("SOPClassUID") == RTSTRUCT_CLASS
 
 
 def load_structure_set(path: Path) -> Dataset:
     """Return an RTSTRUCT with its ROIs and contours. Raises InputError where the file is none, or damaged."""
-    try:
+    with reading_file(path, "RTSTRUCT", quote=False):
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path.name} is larger than {MAX_BYTES >> 20} MiB, so no RTSTRUCT of one patient")
         with path.open("rb") as file:
@@ -116,12 +110,6 @@ def load_structure_set(path: Path) -> Dataset:
         for keyword in (ROIS, CONTOURS):
             dataset[keyword]
             items_of(dataset, keyword, path.name)
-    except InputError:
-        raise
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror or error}); give an RTSTRUCT") from error
-    except Exception as error:  # noqa: BLE001 - pydicom raises nearly anything on damaged files
-        raise InputError(f"{path.name} is no whole RTSTRUCT ({type(error).__name__}); export it again") from error
     return dataset
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import numpy.typing as npt
 import torch
 from monai.bundle import ConfigParser
 from monai.data import MetaTensor
@@ -21,7 +22,6 @@ from oarseg.datasets import load_datalist
 from oarseg.datasets.datalist import case_name
 from oarseg.errors import GeometryError
 from oarseg.evaluation.cases import score_case
-from oarseg.geometry.volume import on_axes_of
 from oarseg.inference import LocalizerInferer, TwoStageInferer
 from oarseg.networks import TwoStageNet
 from oarseg.sites import load_site
@@ -85,6 +85,12 @@ def _segment(
     prepared = prepare({"image": image})["image"]
     label = inferer(prepared[None].to(device), network)
     return on_axes_of(affine, label[0, 0].as_tensor().cpu(), prepared.affine)
+
+
+def on_axes_of(affine: npt.ArrayLike, label: npt.ArrayLike, label_affine: npt.ArrayLike) -> np.ndarray:
+    """Return ``label`` (D, H, W), which has ``label_affine`` (4, 4), with its axes in the order of ``affine``."""
+    there, here = (nib.io_orientation(np.asarray(a, dtype=float)) for a in (affine, label_affine))
+    return nib.orientations.apply_orientation(np.asarray(label), nib.orientations.ornt_transform(here, there))
 
 
 def _preprocessing(bundle: Path) -> Compose:

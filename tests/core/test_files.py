@@ -12,8 +12,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from oarseg.errors import OutputError
-from oarseg.files import whole_file, write_bytes, write_json, write_text, writing
+from oarseg.errors import ConfigError, GeometryError, InputError, OutputError
+from oarseg.files import reading_file, reading_json, whole_file, write_bytes, write_json, write_text, writing
 
 
 @pytest.fixture
@@ -31,6 +31,31 @@ def test_text_bytes_and_json_are_written_as_they_are(tmp_path: Path) -> None:
     assert (tmp_path / "bytes").read_bytes() == b"\x00\xff\r\n"
     text = (tmp_path / "rows.json").read_text()
     assert json.loads(text) == {"organ": ["eye_left", 1.5, None]} and text.endswith("}\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "expected", "words"),
+    [
+        (KeyError("patient"), InputError, "a.nii cannot be read as NIfTI (KeyError: 'patient')"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), InputError, "a.nii does not exist"),
+        (PermissionError(errno.EACCES, "Permission denied"), InputError, "Permission denied"),
+        (MemoryError(), InputError, "a.nii does not fit"),
+        (GeometryError("gap"), GeometryError, "gap"),
+    ],
+)
+def test_whatever_a_library_raises_names_the_file(error: Exception, expected: type, words: str) -> None:
+    with pytest.raises(expected) as caught, reading_file(Path("in/a.nii"), "NIfTI"):
+        raise error
+    assert words in str(caught.value)
+    with pytest.raises(expected) as caught, reading_file(Path("in/a.nii"), "NIfTI", quote=False):
+        raise error
+    assert "patient" not in str(caught.value)
+
+
+def test_json_that_is_missing_is_another_error_than_one_that_is_malformed() -> None:
+    for error, expected in ((FileNotFoundError(errno.ENOENT, "none"), InputError), (KeyError("a"), ConfigError)):
+        with pytest.raises(expected, match="a.json.*put it back"), reading_json(Path("a.json"), "list", "put it back"):
+            raise error
 
 
 @pytest.mark.parametrize("error", [RuntimeError("bad"), KeyboardInterrupt(), OSError(errno.EIO, "Input/output error")])

@@ -65,7 +65,7 @@ def test_openkbp_axes_and_values(tmp_path):
         ("Brainstem.csv", ",data\n2097152,\n", "indices from 0 to 2097151"),
         ("Brainstem.csv", ",data\n5,\n5,\n", "each once"),
         ("Brainstem.csv", "data\n5,\n", "begins with 'data'"),
-        ("Brainstem.csv", ",data\nfive,\n", "no CSV file of OpenKBP"),
+        ("Brainstem.csv", ",data\nfive,\n", "cannot be read as CSV file of OpenKBP"),
         ("ct.csv", ",data\n5,nan\n", "expected 0 to 4095"),
         ("voxel_dimensions.csv", "3.5 3.5\n", "expected three positive"),
         ("voxel_dimensions.csv", "3.5 -3.5 2.5\n", "expected three positive"),

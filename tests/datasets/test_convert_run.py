@@ -141,7 +141,7 @@ def test_other_settings_and_other_folders_are_refused(source, tmp_path):
             plan(**({"set_name": "structseg", "source": source, "out": out, "site": SITE} | options))
     for damaged in ('{"settings": {}, "cases": {"a": 1}}', '{"settings": null, "cases": {}}'):
         (out / "conversion.json").write_text(damaged)
-        with pytest.raises(ConfigError, match="damaged"):
+        with pytest.raises(ConfigError, match="conversion.json is no JSON record"):
             plan("structseg", source, out, SITE)
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="is a file"):
@@ -158,7 +158,7 @@ def test_a_disk_that_is_full_ends_the_run_and_leaves_nothing_half(source, tmp_pa
         if path.parent.name == "images" and path.name.endswith("2.nii.gz"):
             raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("oarseg.datasets.convert.run.nib.save", full)
+    monkeypatch.setattr("oarseg.images.nifti.nib.save", full)
     with pytest.raises(OutputError, match="no space left"):
         convert(plan("structseg", source, out, SITE))
     assert listed(out) == {"structseg_1"}

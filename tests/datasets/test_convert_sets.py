@@ -229,7 +229,7 @@ def test_nnunet_versions_regions_and_the_ct_among_channels(patient, oblique, tmp
         # A digit that is no number.
         ({"channel_names": {"²": "CT"}, "labels": {"Parotid_L": 1}}, "expected a number from 0 to 9999"),
         ({"channel_names": {"0": "CT"}, "labels": {"²": "Parotid_L"}}, "whole numbers"),
-        ([], "JSON object"),
+        ([], "no JSON list"),
     ],
 )
 def test_nnunet_unclear_folders(content, said, patient, oblique, tmp_path):

@@ -104,14 +104,14 @@ def test_silver_labels_from_a_folder(folder: Path, tmp_path_factory: pytest.Temp
 
 
 def test_no_datalist(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no datalist at .*dataset.json; set dataset_dir"):
+    with pytest.raises(InputError, match="no datalist at .*dataset.json .*; set dataset_dir"):
         load_datalist(tmp_path, "training")
 
 
 @pytest.mark.parametrize("text", ["{", "[1, 2]", "\udcff"])
 def test_no_json(text: str, tmp_path: Path) -> None:
     (tmp_path / "dataset.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(ConfigError, match="not a JSON datalist"):
+    with pytest.raises(ConfigError, match="no JSON datalist"):
         load_datalist(tmp_path, "training")
 
 
@@ -186,7 +186,7 @@ def test_results_have_names_of_their_own(tmp_path):
     names = [output_name({"filename_or_obj": item["image"]})["subject"] for item in list_images(tmp_path)]
     assert names == ["1_2_840_1", "1_2_840_2", "head_v2"]
     (tmp_path / "head.v2.nrrd").touch()
-    with pytest.raises(InputError, match="both be written as head_v2"):
+    with pytest.raises(InputError, match="called .head_v2.: .*head.v2.nii.gz and .*head.v2.nrrd"):
         list_images(tmp_path)
 
 

@@ -15,10 +15,10 @@ from oarseg.errors import ConfigError, InputError
 @pytest.mark.parametrize(
     ("text", "error", "match"),
     [
-        ("{", ConfigError, "no list of silver labels"),
-        ("[]", ConfigError, "no list of silver labels"),
-        ('{"section": "training", "round": 1}', ConfigError, "lacks 'cases'"),
-        ('{"section": "training", "round": 1, "cases": []}', ConfigError, "no list of silver labels"),
+        ("{", ConfigError, "no JSON list of silver labels"),
+        ("[]", ConfigError, "no JSON list of silver labels"),
+        ('{"section": "training", "round": 1}', ConfigError, "'cases'"),
+        ('{"section": "training", "round": 1, "cases": []}', ConfigError, "no JSON list of silver labels"),
         ('{"section": 3, "round": 1, "cases": {}}', ConfigError, "must be a name"),
         ('{"section": "training", "round": 1, "cases": {"a": {"label": "../x", "organs": {}}}}', InputError, "outside"),
         ('{"section": "training", "round": 1, "cases": {"a": {"label": "x", "organs": {}}}}', InputError, "not exist"),
@@ -42,7 +42,7 @@ def test_no_list(tmp_path: Path) -> None:
 
 def test_a_list_nested_without_end(tmp_path: Path) -> None:
     (tmp_path / "silver.json").write_text("[" * 200_000, encoding="utf-8")
-    with pytest.raises(ConfigError, match="no list of silver labels"):
+    with pytest.raises(ConfigError, match="no JSON list of silver labels"):
         read_silver(tmp_path)
 
 

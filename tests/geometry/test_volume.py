@@ -9,7 +9,8 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Orientation, ScaleIntensityRange
 
-from oarseg.geometry.volume import AXES, hu_volume, on_axes_of, scaled, turned, turned_geometry
+from experiments.ablation.predict import on_axes_of
+from oarseg.geometry.volume import AXES, hu_volume, scaled, turned, turned_geometry
 from oarseg.transforms import Grid
 
 OBLIQUE = np.array([[-2.96, 0.3, 0], [-0.3, -2.985, 0], [0, 0, 2.0]])

@@ -12,10 +12,10 @@ import torch
 from monai.bundle import ConfigParser
 from monai.transforms import Compose
 
+from experiments.ablation.predict import on_axes_of
 from oarseg.bundles import FOLDER
 from oarseg.bundles.render import sync
 from oarseg.errors import ConfigError, WeightsError
-from oarseg.geometry.volume import on_axes_of
 from oarseg.inference import Pipeline
 from oarseg.inference.bundle import CONFIG, METADATA, other_method, read_bundle
 from oarseg.inference.modules import array_networks, load_modules

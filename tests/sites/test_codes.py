@@ -7,8 +7,8 @@ from pydicom.sr.codedict import codes
 
 from oarseg.errors import ConfigError
 from oarseg.sites import load_site
-from oarseg.sites.codes import Code, coded_names, segment_codes
-from oarseg.sites.table import known_sites
+from oarseg.sites.codes import Code, segment_codes
+from oarseg.sites.table import CODES, facts, known_sites
 
 
 def in_standard(meaning: str) -> tuple[str, str, str]:
@@ -21,7 +21,7 @@ def standard(code: Code) -> None:
     assert (code.value, code.scheme, code.meaning) == in_standard(code.meaning)
 
 
-@pytest.mark.parametrize("tg263", coded_names())
+@pytest.mark.parametrize("tg263", facts(CODES)["types"])
 def test_codes_are_those_of_the_standard(tg263: str) -> None:
     found = segment_codes(tg263)
     standard(found.category)
@@ -46,7 +46,7 @@ def test_category_and_context_groups() -> None:
     assert segment_codes("Lung_L").modifier.value == codes.cid244.Left.value
     assert segment_codes("Lung_R").modifier.value == codes.cid244.Right.value
     listed = {getattr(codes.cid9514, keyword).value for keyword in codes.cid9514.dir()}
-    outside = {name for name in coded_names() if segment_codes(name).property_type.value not in listed}
+    outside = {name for name in facts(CODES)["types"] if segment_codes(name).property_type.value not in listed}
     assert outside == {"OpticNrv_L", "OpticNrv_R", "Femur_Head_L", "Femur_Head_R"}
 
 

@@ -106,7 +106,7 @@ def test_two_names_of_one_organ(tmp_path):
         ('{"P-A": "parotid_left", "p a": null}', "'P-A' is parotid_left"),
         ('{"Parotid_L": "parotid_right"}', "by its name it is parotid_left"),
         ('{"A": "heart"}', "'heart' is not in site"),
-        ('{"A": 3}', "JSON object"), ('{"A": {"b": null}}', "JSON object"), ('["A"]', "JSON object"),
+        ('{"A": 3}', "no JSON map"), ('{"A": {"b": null}}', "no JSON map"), ('["A"]', "no JSON map"),
         ("[]x", "no JSON"), ("{", "no JSON"), ("[" * 100000, "no JSON"),
     ],
 )  # fmt: skip
