@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,10 @@ BRIEF = {
     "train#dataset#num_workers": 0,
     "validate#dataset#num_workers": 0,
 }
+
+
+# Channels are pruned, and nothing is trained.
+UNTRAINED = {"stages": ["channels"], "ratios": [0.25], "retrain_steps": 0, "norm_batches": 0}
 
 
 class Stopped(Exception):
@@ -75,6 +80,15 @@ def compress(dataset_dir: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.fixture
+def pruned(bundles: dict, compress, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a localizer's chain by ``UNTRAINED``, made by the first test that needs it; not to be changed."""
+    out = tmp_path_factory.getbasetemp() / "pruned_localizer"
+    if not out.is_dir():
+        compress(bundles["localizer"], out, **UNTRAINED)
+    return out
+
+
+@pytest.fixture
 def trainings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Iterations that each trainer has done, run by run."""
     made: list[int] = []
@@ -105,60 +119,86 @@ STEPS = (
     "start/weights", "channels/0.125", "channels/0.25", "remove/structure", "threshold/0.02", "threshold/0.05",
     "levels/printed_3", "levels/printed_31", "levels/layer_3", "levels/layer_31",
 )  # fmt: skip
+# The network of an organ takes the same way through the chain; a step of each stage is enough.
+BRIEFER = {"ratios": [0.25], "thresholds": [0.02], "levels": [31], "schemes": "layer"}
+BRIEFER_STEPS = ("start/weights", "channels/0.25", "remove/structure", "threshold/0.02", "levels/layer_31")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["localizer", "organ"])
-def test_whole_chain(kind: str, bundles: dict, compress, trainings: list[int], tmp_path: Path, caplog) -> None:
-    out = tmp_path / "out"
+def test_whole_chain(bundles: dict, compress, trainings: list[int], tmp_path: Path, caplog) -> None:
+    bundle, out = bundles["localizer"], tmp_path / "out"
     caplog.set_level(logging.INFO, "oarseg.compression.chain")
-    compress(bundles[kind], out)
+    compress(bundle, out)
     results = {step: facts(out, step)["results"] for step in STEPS}
     # Two steps for everything but the start and the removal, which do not train.
     assert trainings == [2] * 8
     assert [r["steps"] for r in results.values()] == [0, 2, 2, 0, 2, 2, 2, 2, 2, 2]
+    _removed_and_packed(out, results)
+    shares = [results[f"threshold/{value}"]["sparsity"] for value in ("0.02", "0.05")]
+    assert 0.05 < shares[0] < shares[1]
+    printed = read_state(out / "levels/printed_3/model.pt")
+    assert set(printed["head.weight"].unique().tolist()) <= {-1, 0, 1}
+    assert "channels 0.25: val_mean_dice" in caplog.text
+    # A second run has nothing to do, and another ratio to add is all it does.
+    compress(bundle, out)
+    assert len(trainings) == 8
+    compress(bundle, out, figures=True, stages=["levels"], levels=[3, 5], schemes="centres")
+    assert len(trainings) == 10
+    content = _report(out)
+    assert [step["stage"] for step in content["steps"]] == ["start"] + ["channels"] * 2 + ["remove"] + [
+        "threshold"] * 2 + ["levels"] * 6  # fmt: skip
+    text = (out / "report.md").read_text(encoding="utf-8")
+    assert "## Dice of each organ" in text
+    for name in ("dice.png", "weights.png"):
+        assert f"![{name}]({name})" in text
+        assert (out / name).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_whole_chain_of_an_organ(bundles: dict, compress, trainings: list[int], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    compress(bundles["organ"], out, **BRIEFER)
+    results = {step: facts(out, step)["results"] for step in BRIEFER_STEPS}
+    assert trainings == [2] * 3
+    assert [r["steps"] for r in results.values()] == [0, 2, 0, 2, 2]
+    _removed_and_packed(out, results)
+    assert results["threshold/0.02"]["sparsity"] > 0.05
+    content = _report(out)
+    assert [step["stage"] for step in content["steps"]] == ["start", "channels", "remove", "threshold", "levels"]
+    # A network of one organ has no Dice of each organ.
+    assert "## Dice of each organ" not in (out / "report.md").read_text(encoding="utf-8")
+
+
+def _removed_and_packed(out: Path, results: dict) -> None:
+    """What every whole chain must have left in its folders."""
     assert all(0 <= r["dice"] <= 1 and r["dice"] == r["metrics"]["val_mean_dice"] for r in results.values())
-    states = {step: read_state(out / step / "model.pt") for step in STEPS}
+    states = {step: read_state(out / step / "model.pt") for step in results}
     assert widths_of(states["channels/0.25"]) == unet_widths(8)
     cut = widths_of(states["remove/structure"])
     assert cut["encoder"] == [[6, 6], [12, 12], [24, 24], [48, 48]] and cut["up"] == [24, 12, 6]
     assert results["remove/structure"]["bytes"] == results["channels/0.25"]["bytes_removed"]
     assert results["remove/structure"]["largest_difference"] < 1e-3
     assert results["remove/structure"]["dice"] == pytest.approx(results["channels/0.25"]["dice"], abs=0.01)
-    shares = [results[f"threshold/{value}"]["sparsity"] for value in ("0.02", "0.05")]
-    assert 0.05 < shares[0] < shares[1]
     kept = states["threshold/0.02"]
-    for step in STEPS[6:]:
+    for step in [step for step in results if step.startswith("levels/")]:
         packed = read_packed(out / step / "model.packed")
         assert packed.keys() == states[step].keys()
         assert all(torch.equal(packed[key], value) for key, value in states[step].items())
         assert all((value[kept[key] == 0] == 0).all() for key, value in states[step].items() if value.ndim == 5)
         assert results[step]["packed_bytes"] == (out / step / "model.packed").stat().st_size
-    assert set(states["levels/printed_3"]["head.weight"].unique().tolist()) <= {-1, 0, 1}
     assert not list(out.glob("**/train_*.pt"))
-    assert "channels 0.25: val_mean_dice" in caplog.text
-    # A second run has nothing to do, and another ratio to add is all it does.
-    compress(bundles[kind], out)
-    assert len(trainings) == 8
-    compress(bundles[kind], out, figures=True, stages=["levels"], levels=[3, 5], schemes="centres")
-    assert len(trainings) == 10
-    _report(out, kind)
 
 
-def _report(out: Path, kind: str) -> None:
+def _report(out: Path) -> dict:
+    """Check what every whole chain's report says; return the content of ``report.json``."""
     text = (out / "report.md").read_text(encoding="utf-8")
-    for part in ("## Steps", "## Parameters of each layer", "encoder.0.0", "dice.png"):
+    for part in ("## Steps", "## Parameters of each layer", "encoder.0.0"):
         assert part in text, part
-    # A network of one organ has no Dice of each organ.
-    assert ("## Dice of each organ" in text) == (kind == "localizer")
     content = json.loads((out / "report.json").read_text(encoding="utf-8"))
-    assert [step["stage"] for step in content["steps"]] == ["start"] + ["channels"] * 2 + ["remove"] + [
-        "threshold"] * 2 + ["levels"] * 6  # fmt: skip
     row = next(row for row in content["layers"] if row["layer"] == "encoder.3.0")
     assert row["start"] == 64 * 32 * 27 and row["remove"] == 48 * 24 * 27 and 0 < row["threshold"] < row["remove"]
     assert f"| encoder.3.0 | {row['start']} | {row['remove']} | {row['threshold']} |" in text
-    for name in ("dice.png", "weights.png"):
-        assert (out / name).read_bytes().startswith(b"\x89PNG")
+    return content
 
 
 @pytest.mark.slow
@@ -206,10 +246,9 @@ def test_resumes_inside_a_step(bundles: dict, compress, trainings: list, tmp_pat
     assert 0 < first < second == length
 
 
-def test_refuses_other_settings(bundles: dict, compress, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    brief = {"stages": ["channels"], "ratios": [0.25], "retrain_steps": 0, "norm_batches": 0}
-    compress(bundles["localizer"], out, **brief)
+def test_refuses_other_settings(bundles: dict, compress, pruned: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(pruned, tmp_path / "out"))
+    brief = UNTRAINED
     for changed, message in (
         ({"retrain_steps": 1}, "retrain_steps was 0, is 1"),
         ({"norm_batches": 2}, "norm_batches was 0, is 2"),
@@ -232,7 +271,8 @@ def test_refuses_other_settings(bundles: dict, compress, tmp_path: Path) -> None
 @pytest.mark.slow
 def test_stages_alone_begin_with_the_weights(bundles: dict, compress, tmp_path: Path) -> None:
     for stage in ("threshold", "levels"):
-        compress(bundles["organ"], tmp_path / stage, stages=[stage], retrain_steps=0, norm_batches=0)
+        brief = UNTRAINED | {"stages": [stage], "levels": [3], "schemes": "layer"}
+        compress(bundles["organ"], tmp_path / stage, **brief)
     start = read_state(bundles["organ"] / "models/model.pt")
     state = read_state(tmp_path / "threshold/threshold/0.05/model.pt")
     for key, value in state.items():
@@ -246,13 +286,10 @@ def test_stages_alone_begin_with_the_weights(bundles: dict, compress, tmp_path: 
 
 
 @pytest.mark.slow
-def test_statistics_are_estimated_anew(bundles: dict, compress, tmp_path: Path) -> None:
+def test_statistics_are_estimated_anew(bundles: dict, compress, pruned: Path, tmp_path: Path) -> None:
     """Of what BatchNorm sees in the pruned network; nothing else changes."""
-    brief = {"stages": ["channels"], "ratios": [0.25], "retrain_steps": 0}
-    states = []
-    for batches in (0, 2):
-        compress(bundles["localizer"], tmp_path / str(batches), **brief, norm_batches=batches)
-        states.append(read_state(tmp_path / str(batches) / "channels/0.25/model.pt"))
+    compress(bundles["localizer"], tmp_path / "2", **UNTRAINED | {"norm_batches": 2})
+    states = [read_state(out / "channels/0.25/model.pt") for out in (pruned, tmp_path / "2")]
     for key, value in states[0].items():
         if key.endswith(("running_mean", "running_var")):
             # None of a zeroed kernel's output is ever anything but zero.
@@ -265,12 +302,11 @@ def test_statistics_are_estimated_anew(bundles: dict, compress, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_random_ranking_differs(bundles: dict, compress, tmp_path: Path) -> None:
-    brief = {"stages": ["channels"], "ratios": [0.25], "retrain_steps": 0, "norm_batches": 0}
-    for name, more in {"l1": {}, "a": {"ranking": "random"}, "b": {"ranking": "random", "seed": 1}}.items():
-        compress(bundles["localizer"], tmp_path / name, **brief, **more)
-    zero = [read_state(tmp_path / n / "channels/0.25/model.pt")["encoder.3.0.weight"].sum((1, 2, 3, 4)) == 0 for n in
-            ("l1", "a", "b")]  # fmt: skip
+def test_random_ranking_differs(bundles: dict, compress, pruned: Path, tmp_path: Path) -> None:
+    for name, more in {"a": {"ranking": "random"}, "b": {"ranking": "random", "seed": 1}}.items():
+        compress(bundles["localizer"], tmp_path / name, **UNTRAINED, **more)
+    zero = [read_state(out / "channels/0.25/model.pt")["encoder.3.0.weight"].sum((1, 2, 3, 4)) == 0 for out in
+            (pruned, tmp_path / "a", tmp_path / "b")]  # fmt: skip
     assert [int(z.sum()) for z in zero] == [16, 16, 16]
     assert not torch.equal(zero[0], zero[1]) and not torch.equal(zero[1], zero[2])
 
