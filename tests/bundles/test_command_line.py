@@ -56,6 +56,7 @@ def test_trains_with_a_downloaded_copy(localizer: Path, dataset_dir: Path, tmp_p
     shown = run(
         [
             sys.executable, "-m", "monai.bundle", "run", "training", *QUICK, *UNCACHED, "--val_interval", "8",
+            "--statistics", "dataset",
             "--config_file", str(localizer / "configs/train.json"),
             "--dataset_dir", str(dataset_dir), "--output_dir", str(tmp_path / "run"),
         ],
@@ -63,6 +64,7 @@ def test_trains_with_a_downloaded_copy(localizer: Path, dataset_dir: Path, tmp_p
     )  # fmt: skip
     assert "val_mean_dice" in shown
     assert "validating after the last epoch, 1; val_interval is 8 epochs" in shown
+    assert "intensities: mean" in shown
     assert read_state(tmp_path / "run/model.pt")["head.weight"].shape[:2] == (9, 4)
 
 
