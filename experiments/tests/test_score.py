@@ -89,4 +89,4 @@ def test_two_cases_of_one_name_end_the_run_before_the_work(by_label, tmp_path, c
             shutil.copy(by_label / row[kind], tmp_path / row[kind])
     (tmp_path / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     assert score.main([str(tmp_path), "--out", str(tmp_path / "r")]) == 2
-    assert "two images are called 'd'" in capsys.readouterr().err and not (tmp_path / "r").exists()
+    assert "called 'd'" in capsys.readouterr().err and not (tmp_path / "r").exists()
