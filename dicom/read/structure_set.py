@@ -21,7 +21,6 @@ from pydicom.dataset import Dataset
 
 from oarseg.dicom.guards.deflated import MOST_INFLATED, inflates_beyond
 from oarseg.dicom.guards.nested import items_of, text_of, value_of
-from oarseg.dicom.read.header import Header, read_header
 from oarseg.dicom.write.rtstruct import RTSTRUCT_CLASS, ClosedContour
 from oarseg.errors import ConfigError, GeometryError, InputError
 from oarseg.files import reading_file
@@ -92,8 +91,14 @@ def read_rtstruct(path: Path, grid: LabelMap, site: Site, names: NameTable, may_
 
 def is_rtstruct(path: Path) -> bool:
     """Return whether a file is an RTSTRUCT, by its header."""
-    header = read_header(path)
-    return isinstance(header, Header) and header.text("SOPClassUID") == RTSTRUCT_CLASS
+    try:
+        with path.open("rb") as file:
+            if inflates_beyond(file):
+                return False
+            head = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["SOPClassUID"])
+        return str(head.get("SOPClassUID", "")) == RTSTRUCT_CLASS
+    except Exception:  # noqa: BLE001 - pydicom raises nearly anything on what is no DICOM
+        return False
 
 
 def load_structure_set(path: Path) -> Dataset:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import json
 import math
 import struct
+from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
 from deflated import inflate_more
 from pydicom.dataelem import RawDataElement
-from pydicom.dataset import Dataset
+from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.tag import Tag
-from pydicom.uid import DeflatedExplicitVRLittleEndian
+from pydicom.uid import DeflatedExplicitVRLittleEndian, ImplicitVRLittleEndian, generate_uid
 
-from oarseg.dicom.read.structure_set import draw, is_rtstruct, read_rtstruct
+from oarseg.dicom.read.structure_set import RTSTRUCT_CLASS, draw, is_rtstruct, read_rtstruct
 from oarseg.errors import ConfigError, GeometryError, InputError
 from oarseg.geometry.label_map import LabelMap
 from oarseg.sites import load_site
@@ -246,3 +247,13 @@ def test_a_deflated_plan_without_end_is_refused(scan, save_plan, tmp_path):
     assert not is_rtstruct(path)
     with pytest.raises(InputError, match="deflated, of more than 64 MiB"):
         read_rtstruct(path, grid_of(label, affine), SITE, NAMES)
+
+
+def test_a_structure_set_without_a_series_is_one(tmp_path: Path) -> None:
+    """Some exports leave SeriesInstanceUID out; contours need none."""
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID, meta.MediaStorageSOPClassUID = ImplicitVRLittleEndian, RTSTRUCT_CLASS
+    dataset = Dataset()
+    dataset.file_meta, dataset.SOPClassUID, dataset.SOPInstanceUID = meta, RTSTRUCT_CLASS, generate_uid()
+    dataset.save_as(tmp_path / "plan.dcm", enforce_file_format=True)
+    assert is_rtstruct(tmp_path / "plan.dcm") and not is_rtstruct(Path(__file__))
