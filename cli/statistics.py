@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print and, with -o, write. Raises OarsegError."""
+    from oarseg.bundle_runs import last_line
     from oarseg.bundles import FOLDER
     from oarseg.errors import ConfigError
     from oarseg.requires import require
@@ -36,7 +37,12 @@ def run(args: argparse.Namespace) -> int:
     require("oarseg statistics", "torch", "monai")
     from oarseg.training.statistics import bundle_statistics, save_statistics
 
-    mean, std = bundle_statistics(str(folder), str(args.dataset_dir), args.draws)
+    try:
+        mean, std = bundle_statistics(str(folder), str(args.dataset_dir), args.draws)
+    except RuntimeError as error:  # MONAI's, around what oarseg says of the data set
+        if line := last_line(error):
+            raise ConfigError(line) from error
+        raise
     print(f"{args.bundle}: mean {mean}, std {std} over {args.draws} draws")
     if args.out:
         save_statistics(args.out, mean, std, args.bundle, args.draws)

@@ -38,3 +38,9 @@ def test_statistics_are_printed_and_written_where_the_user_says(measured, tmp_pa
 def test_a_folder_without_the_bundle(measured, tmp_path: Path, capsys) -> None:
     assert main(["statistics", BUNDLE, "--dataset-dir", str(tmp_path), "--root", str(tmp_path)]) == 2
     assert f"no bundle {BUNDLE} in {tmp_path}" in capsys.readouterr().err and measured == []
+
+
+def test_a_wrong_data_set_is_named_without_the_config_expression(tmp_path: Path, capsys) -> None:
+    assert main(["statistics", BUNDLE, "--dataset-dir", str(tmp_path / "nowhere")]) == 2
+    said = capsys.readouterr().err
+    assert "nowhere" in said and "unexpected" not in said and "ConfigExpression" not in said
