@@ -8,9 +8,10 @@ import signal
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from types import FrameType
+from warnings import catch_warnings
 
 from oarseg import __version__
 from oarseg.cli._exit import DONE, INTERRUPTED, REFUSED, UNEXPECTED
@@ -80,8 +81,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code. Raises ConfigError where a package of an extra is not installed."""
+    # Libraries' warnings name lines of their source. What a user must know is a warning of ours, printed in words.
+    hushed = nullcontext() if getattr(args, "verbose", False) else catch_warnings(action="ignore")
     try:
-        return args.run(args)
+        with hushed:
+            return args.run(args)
     except ModuleNotFoundError as error:
         from oarseg.requires import lacking
 

@@ -8,6 +8,7 @@ oarseg then sets ``sys.excepthook``: after the traceback comes the message of th
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from types import TracebackType
 
@@ -17,10 +18,11 @@ PROGRAM = "monai.bundle.__main__"
 
 
 def end_with_our_line() -> None:
-    """Set the hook where the running program is MONAI's."""
+    """Set the hook where the running program is MONAI's, and hush libraries' warnings with lines of their source."""
     main = getattr(sys.modules.get("__main__"), "__spec__", None)
     if main is not None and main.name == PROGRAM:
         sys.excepthook = show
+        warnings.filterwarnings("ignore", module=r"(monai|torch|ignite)\b")
 
 
 def show(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

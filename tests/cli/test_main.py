@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -167,3 +168,15 @@ def test_counts_within_a_step_are_throttled():
 def test_statistics_of_no_bundle(tmp_path: Path, capsys):
     assert main(["statistics", "liver_ct_segmentation", "--dataset-dir", str(tmp_path)]) == 2
     assert "no bundle liver_ct_segmentation" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options, shown", [([], False), (["-v"], True)])
+def test_warnings_of_libraries_are_shown_with_v_only(monkeypatch, options: list[str], shown: bool) -> None:
+    def warn(name: str):
+        warnings.warn("odd.py:12: look here", stacklevel=1)
+        raise InputError("done")
+
+    monkeypatch.setattr("oarseg.cli.organs.load_site", warn)
+    with warnings.catch_warnings(record=True, action="always") as seen:
+        assert main(["organs", *options]) == 2
+    assert bool(seen) is shown
