@@ -8,6 +8,7 @@ from oarseg.dicom.read.scan import FoundSeries, Scan, scan_folder
 from oarseg.dicom.read.series import CtGrid, CtVolume, SliceInstance, check_series, read_ct, read_series
 from oarseg.dicom.write.contours import Contour, mask_contours
 from oarseg.dicom.write.rtstruct import Roi, StructureSet, write_rtstruct
+from oarseg.dicom.write.save import Written
 from oarseg.dicom.write.seg import Segment, Segmented, write_seg
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Segmented",
     "SliceInstance",
     "StructureSet",
+    "Written",
     "check_series",
     "choose_series",
     "listing",

@@ -17,7 +17,7 @@ _PYDICOM_3 = int(pydicom.__version__.split(".")[0]) >= 3
 
 @dataclass(frozen=True)
 class Written:
-    """What was written. ``left_out``: names of the organs without a contour or a voxel."""
+    """A DICOM object on disk. ``left_out``: names of the organs without a contour or a voxel."""
 
     path: Path
     sop_instance_uid: str
