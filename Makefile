@@ -5,7 +5,7 @@ VENV ?= .venv
 PIP_ARGS ?=
 BIN = $(VENV)/bin
 # Of the tests: processes, and further options.
-WORKERS ?= 2
+WORKERS ?= 3
 PYTEST_ARGS ?=
 MONAILABEL_VENV ?= .venv-monailabel
 MONAILABEL_PINS = tests/peers/constraints-monailabel.txt
@@ -19,13 +19,14 @@ demo: $(VENV)/.installed
 	$(BIN)/oarseg demo
 	@echo "your own CT: $(BIN)/oarseg segment DICOM_FOLDER -o contours"
 
-# Everything, on two processors; one thread each, as threads that wait for each other cost more than they compute.
+# Everything, by three processes, as many tests wait; one thread each, as threads that wait for each other cost more than
+# they compute.
 test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 # The fast majority: without tests of many seconds and without other programs.
 test-quick: $(VENV)/.installed
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not peer" $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow and not peer" $(PYTEST_ARGS)
 
 # The bundles as models of a real MONAI Label server, which needs older packages and so an environment of its own (4 GB).
 test-monailabel: $(VENV)/.installed $(MONAILABEL_VENV)/.installed
