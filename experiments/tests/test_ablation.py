@@ -23,6 +23,8 @@ from oarseg.networks.factor import network_factor
 from oarseg.sites import load_site
 from oarseg.training import read_state
 
+pytestmark = pytest.mark.slow
+
 LOSS = {"_target_": "oarseg.networks.FocalLoss", "gamma": 0.0}
 BUDGET = {"steps": 1, "crop": [32, 32, 32], "batch_size": 1, "learning_rate": 0.001, "val_interval": 1000}
 

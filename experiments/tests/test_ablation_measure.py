@@ -25,6 +25,8 @@ from oarseg.errors import ConfigError
 from oarseg.networks import UNet3d
 from oarseg.sites import load_site
 
+pytestmark = pytest.mark.slow
+
 
 def test_flops_of_a_convolution() -> None:
     layer = nn.Conv3d(2, 3, 3, padding=1, bias=False)

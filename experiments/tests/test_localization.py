@@ -34,6 +34,8 @@ from oarseg.inference.modules import array_networks
 from oarseg.sites import load_site
 from oarseg.transforms import Box, Grid, box_of_mask
 
+pytestmark = pytest.mark.slow
+
 SITE = load_site()
 GRID = Grid((0.0, 0.0, 0.0), (3.0, 2.0, 2.5), (20, 30, 40))
 SMALL = ("brainstem", "eye_left", "parotid_left")

@@ -41,6 +41,8 @@ from oarseg.networks import TwoStageNet, UNet3d
 from oarseg.sites import load_site
 from oarseg.training.weights import FILE, save_weights
 
+pytestmark = pytest.mark.slow
+
 SIZE = (24, 24, 24)
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from oarseg.training import read_state
 
+pytestmark = pytest.mark.slow
+
 QUICK = ("--device", "$torch.device('cpu')", "--steps", "1", "--batch_size", "1")
 UNCACHED = ("--train#dataset#num_workers", "0", "--validate#dataset#num_workers", "0")
 

@@ -12,6 +12,8 @@ import torch
 
 from oarseg.training import read_state
 
+pytestmark = pytest.mark.slow
+
 CONFIGS = Path(__file__).parent / "configs_0_1_0"
 KINDS = {
     "hn_ct_localizer": "localizer",

@@ -14,6 +14,8 @@ from oarseg.networks import Standardize
 from oarseg.training import read_state
 from oarseg.training.statistics import save_statistics
 
+pytestmark = pytest.mark.slow
+
 LOCALIZER, ORGAN, BOTH = "hn_ct_localizer", "parotid_left_ct_segmentation", "hn_ct_two_stage"
 UNCACHED = {f"{part}#dataset#num_workers": 0 for part in ("train", "validate")}
 

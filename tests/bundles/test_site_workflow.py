@@ -25,6 +25,8 @@ from oarseg.sites.table import FOLDER
 from oarseg.training import read_state
 from oarseg.training.weights import FILE
 
+pytestmark = pytest.mark.slow
+
 # RAS mm: middle of the chest; offsets towards left, posterior, superior, and half axes (None: through all slices).
 CENTRE = np.array([-15.0, 30.0, 200.0])
 BODY = ((0, 0, 0), (170, 115, None))

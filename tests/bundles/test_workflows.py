@@ -16,6 +16,8 @@ from monai.engines.utils import IterationEvents
 from oarseg.errors import WeightsError
 from oarseg.training import read_state
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

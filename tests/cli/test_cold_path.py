@@ -20,6 +20,8 @@ from oarseg.requires import installed
 from oarseg.sites import load_site
 from oarseg.training.weights import FILE, half, save_weights
 
+pytestmark = pytest.mark.slow
+
 SLOW = ("torch", "monai", "ignite")
 CODE = (
     "import sys; from oarseg.cli import main; code = main(sys.argv[1:]); "

@@ -22,6 +22,8 @@ from oarseg.cohort.summary import page, table
 from oarseg.errors import ConfigError, OutputError
 from oarseg.sites import load_site
 
+pytestmark = pytest.mark.slow
+
 SITE = load_site()
 ray = pytest.mark.skipif(__import__("importlib.util").util.find_spec("ray") is None, reason="ray is not installed")
 

@@ -16,6 +16,8 @@ from oarseg.cohort.worker import CohortWorker
 from oarseg.errors import ConfigError
 from oarseg.inference.bundle import read_bundle
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> dict:

@@ -20,6 +20,8 @@ from oarseg.errors import ConfigError, OarsegError, WeightsError
 from oarseg.networks import UNet3d, unet_widths
 from oarseg.training import read_state
 
+pytestmark = pytest.mark.slow
+
 BRIEF = {
     "val_interval": 0,
     "batch_size": 1,

@@ -25,6 +25,8 @@ from oarseg.sites import Site, load_site
 from oarseg.training.weights import save_weights
 from oarseg.transforms import Box
 
+pytestmark = pytest.mark.slow
+
 if not installed("openvino"):
     pytest.skip("openvino is not installed", allow_module_level=True)
 

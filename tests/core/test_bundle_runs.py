@@ -12,6 +12,8 @@ from oarseg.bundle_runs import last_line
 from oarseg.bundles import FOLDER
 from oarseg.errors import InputError, OutputError
 
+pytestmark = pytest.mark.slow
+
 
 def raised(*errors: Exception) -> BaseException:
     """The last of ``errors``, each raised from the one before."""

@@ -24,6 +24,8 @@ from oarseg.cli import main
 from oarseg.cohort.journal import JOURNAL, OWN_FILES
 from oarseg.dicomweb import series_name
 
+pytestmark = pytest.mark.slow
+
 TOKEN = "secret-token-4711"
 
 

@@ -16,6 +16,8 @@ from oarseg.cli import main
 from oarseg.dicomweb import NotStored, Server, segment_series, series_name
 from oarseg.errors import ConfigError, InputError, OutputError
 
+pytestmark = pytest.mark.slow
+
 USUAL = {"segmentation.nii.gz", "rtstruct.dcm", "report.json", "report.html", "preview.png"}
 
 

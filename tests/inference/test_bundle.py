@@ -23,6 +23,8 @@ from oarseg.networks import TwoStageNet
 from oarseg.sites import load_site
 from oarseg.training.weights import FILE, load_weights, save_weights
 
+pytestmark = pytest.mark.slow
+
 SITE = load_site()
 NAME = "hn_ct_two_stage"
 

@@ -17,6 +17,8 @@ from oarseg.networks import TwoStageNet
 from oarseg.sites import load_site
 from oarseg.transforms import image_grid
 
+pytestmark = pytest.mark.slow
+
 SITE = load_site()
 KEYS = [organ.key for organ in SITE.organs]
 DIRECTIONS = {

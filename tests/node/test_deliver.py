@@ -14,6 +14,8 @@ pytest.importorskip("pynetdicom", reason="needs pynetdicom: pip install 'oarseg[
 from oarseg.identity import uid_hash
 from oarseg.node.retention import DAY, keep_to
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_state_that_cannot_be_written_is_tried_again(site, tools, monkeypatch):
     import sqlite3

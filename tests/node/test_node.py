@@ -22,6 +22,8 @@ from oarseg.identity import uid_hash
 from oarseg.node import Node
 from oarseg.node.retention import DAY, keep_to
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_series_comes_in_and_its_result_goes_out(site, tools, caplog):
     logging.getLogger("oarseg.node").propagate = True

@@ -32,6 +32,8 @@ from pynetdicom.sop_class import Verification
 from oarseg.identity import uid_hash
 from oarseg.node import receive
 
+pytestmark = pytest.mark.slow
+
 
 def stored(site, one) -> bytes:
     series, instance = uid_hash(one.SeriesInstanceUID), uid_hash(one.SOPInstanceUID)

@@ -20,6 +20,8 @@ from oarseg.bundles import FOLDER
 from oarseg.bundles.pack import pack
 from oarseg.sites import load_site
 
+pytestmark = pytest.mark.slow
+
 SITE = load_site()
 DEMO = FOLDER.parent / "demo"
 EYE, LOCALIZER, WHOLE = "eye_left_ct_segmentation", "hn_ct_localizer", "hn_ct_two_stage"

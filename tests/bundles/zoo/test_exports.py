@@ -15,6 +15,8 @@ from torch import nn
 from oarseg.training import load_weights
 from oarseg.training.weights import FILE
 
+pytestmark = pytest.mark.slow
+
 SIZE = (16, 24, 32)
 
 

@@ -17,6 +17,8 @@ from oarseg import __version__
 from oarseg.bundles.pack import pack
 from oarseg.sites import load_site
 
+pytestmark = pytest.mark.slow
+
 pytest.importorskip("huggingface_hub", reason="huggingface_hub is not installed")
 REPO, NAME, COMMIT = "someone/hn_ct_two_stage", "hn_ct_two_stage", "1" * 40
 
