@@ -19,6 +19,8 @@ from oarseg.sites import load_site
 from oarseg.training import load_weights, mirrored, save_weights
 from oarseg.training.average import WeightAverage
 
+pytestmark = pytest.mark.slow
+
 SITE = load_site()
 KEYS = [organ.key for organ in SITE.organs]
 SIDES = [(o.key, o.mirror) for o in SITE.organs if o.key.endswith("left")]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 # A caller's script; what stands behind "# is" is the type that mypy finds for reveal_type's argument.
 SCRIPT = """

@@ -22,6 +22,8 @@ from oarseg.inference.engines.openvino_core import BlobCache
 from oarseg.networks import UNet3d
 from oarseg.requires import installed
 
+pytestmark = pytest.mark.slow
+
 if not installed("openvino"):
     pytest.skip("openvino is not installed", allow_module_level=True)
 from oarseg.inference.engines import openvino_core, openvino_engine  # noqa: E402
