@@ -29,6 +29,8 @@ ORDER = (
 )  # fmt: skip
 NESTED = ("inference.engines", "inference.report")
 MOST_LINES, MOST_FUNCTION = 300, 40
+# Where the names that the package itself offers are defined, and what a module in a string looks like.
+API, DOTTED = "oarseg.inference.job", re.compile(r"\.?\w+(\.\w+)+(:\w+)?|\.\w+")
 HARD_WORDS = ("told", "asked", "wanted")
 
 
@@ -60,7 +62,8 @@ def room(module: str) -> str:
 def imports(module: str, path: Path, known: Mapping[str, Path]) -> Iterator[str]:
     """Yield the modules of oarseg and of experiments that a module imports, lazily or not, TYPE_CHECKING aside.
 
-    A module named in a string, as tables of lazy imports have them, counts too.
+    A module named in a string, as tables of lazy imports have them, and one reached as ``oarseg.room.module`` count
+    too. What the package itself offers (``from oarseg import segment``) is the Python API's, except the version.
     """
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
     for node in _nodes(ast.parse(path.read_text(encoding="utf-8"))):
@@ -72,14 +75,31 @@ def imports(module: str, path: Path, known: Mapping[str, Path]) -> Iterator[str]
             if node.level:
                 base = ".".join([*package.split(".")[: len(package.split(".")) - node.level + 1], base]).rstrip(".")
             names = [f"{base}.{a.name}" if f"{base}.{a.name}" in known else base for a in node.names]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            names = [name for name in (node.value, f"{package}{node.value}") if name in known and "." in node.value]
+            offered = [a.name for a in node.names if f"oarseg.{a.name}" not in known and a.name != "__version__"]
+            if base == "oarseg" and offered:
+                names.append(API)
+        elif isinstance(node, ast.Attribute):
+            names = [_module_of(ast.unparse(node), known)]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and DOTTED.fullmatch(node.value):
+            text = f"{package}{node.value}" if node.value.startswith(".") else node.value
+            names = [name for name in [_module_of(text, known)] if name != package]
         yield from (name for name in names if name in known or name.split(".")[0] == "experiments")
+
+
+def _module_of(text: str, known: Mapping[str, Path]) -> str:
+    """Return the module in a dotted name such as "oarseg.cli.main" or "experiments.house:main"; "" without one."""
+    parts = text.split(":")[0].split(".")
+    if parts[0] == "experiments":
+        return "experiments" if len(parts) > 1 else ""
+    return next((name for n in range(len(parts), 1, -1) if (name := ".".join(parts[:n])) in known), "")
 
 
 def _nodes(node: ast.AST) -> Iterator[ast.AST]:
     for child in ast.iter_child_nodes(node):
-        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
+        if isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            for other in child.orelse:
+                yield other
+                yield from _nodes(other)
             continue
         yield child
         yield from _nodes(child)

@@ -60,19 +60,20 @@ def _measure(network: nn.Module) -> tuple[int, int] | None:
         shapes = copy.deepcopy(network, {id(t): torch.empty_like(t, device="meta") for t in tensors})
     except Exception:  # of modules that hold more than tensors, such as a compiled network
         return None
-    sides: list[int] = []
+    maps: list[tuple[int, ...]] = []
     for module in shapes.modules():
         if isinstance(module, nn.Conv3d) and max(module.kernel_size) > 1:
-            module.register_forward_hook(lambda module, inputs, output: sides.append(output.shape[2]))
+            module.register_forward_hook(lambda module, inputs, output: maps.append(tuple(output.shape[2:])))
     for factor in range(1, LARGEST + 1):
         size = [factor * n for n in MULTIPLES]
-        sides[:] = size[:1]
+        maps[:] = [tuple(size)]
         try:
             with torch.no_grad():
                 output = shapes(torch.empty(1, convolutions[0].in_channels, *size, device="meta"))
             output = output[0] if isinstance(output, list | tuple) else output
             if list(output.shape[-3:]) == size:
-                return factor, size[0] // min(sides)
+                # Of any axis: networks for thick slices halve rows and columns alone.
+                return factor, max(n // side for sides in maps for n, side in zip(size, sides, strict=True))
         except Exception:  # whatever another's network raises for a size that it does not take
             continue
     return None

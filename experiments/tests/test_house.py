@@ -34,6 +34,28 @@ def test_an_import_that_runs_up_is_seen(tmp_path: Path) -> None:
     assert len(upward(ends)) == 3
 
 
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("from oarseg import segment", "oarseg.inference.job"),
+        ("import oarseg\noarseg.cli.main()", "oarseg.cli"),
+        ("if TYPE_CHECKING:\n    pass\nelse:\n    import oarseg.cli", "oarseg.cli"),
+        ("if not TYPE_CHECKING:\n    import oarseg.cli", "oarseg.cli"),
+        ("x = 'oarseg.inference.job.segment'", "oarseg.inference.job"),
+        ("x = 'oarseg.cli:main'", "oarseg.cli"),
+        ("import_module('experiments.house')", "experiments"),
+    ],
+)
+def test_roundabout_imports_are_seen(source: str, found: str, tmp_path: Path) -> None:
+    (tmp_path / "grid.py").write_text(source, encoding="utf-8")
+    assert found in set(imports("oarseg.geometry.grid", tmp_path / "grid.py", modules()))
+
+
+def test_the_version_is_no_arrow_up(tmp_path: Path) -> None:
+    (tmp_path / "grid.py").write_text("from oarseg import __version__", encoding="utf-8")
+    assert set(imports("oarseg.geometry.grid", tmp_path / "grid.py", modules())) <= {"oarseg"}
+
+
 @pytest.mark.parametrize("module", ["oarseg.inference.engines.graph", "oarseg.inference.report.content"])
 def test_nested_rooms_are_rooms(module: str) -> None:
     assert room(module) == module.rpartition(".")[0].removeprefix("oarseg.")

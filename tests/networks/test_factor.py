@@ -83,6 +83,15 @@ def test_the_smallest_feature_map() -> None:
     assert smallest_map(four_strides(), 48) == 3
 
 
+def test_the_smallest_feature_map_is_of_any_axis() -> None:
+    """Networks for thick slices halve rows and columns alone."""
+    for axis in range(3):
+        strides = tuple(tuple(1 if i == axis else 2 for i in range(3)) for _ in range(4))
+        assert smallest_map(UNet(3, 1, 2, channels=(4, 4, 4, 4, 4), strides=strides), 32) == 2
+    one = UNet(3, 1, 2, channels=(4, 4, 4, 4, 4), strides=((2, 1, 1),) * 4)
+    assert smallest_map(one, 32) == 2
+
+
 def test_both_stages_need_what_any_part_needs() -> None:
     network = TwoStageNet(four_strides(), {"eye_left": UNet3d(2, 4), "eye_right": UNet(3, 1, 2, (4, 4), (3,))})
     assert network_factor(network) == 48

@@ -121,3 +121,10 @@ def test_no_map_and_an_empty_one(tmp_path):
         load_names(SITE, tmp_path / "none.json")
     (tmp_path / "names.json").write_text(json.dumps({}))
     assert load_names(SITE, tmp_path / "names.json").own == {}
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_a_map_nested_without_end_is_refused(opening, tmp_path):
+    (tmp_path / "names.json").write_text(opening * 200_000, encoding="utf-8")
+    with pytest.raises(ConfigError, match="names.json"):
+        load_names(SITE, tmp_path / "names.json")
