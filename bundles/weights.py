@@ -5,7 +5,6 @@ Only what reads or writes weights needs PyTorch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from oarseg.bundles.spec import BundleSpec, bundle_specs
 from oarseg.checksum import FILE, IDENTITY, METADATA, MODEL, PARTS, read_metadata, sha256, sha256_of_parts
 from oarseg.errors import ConfigError
-from oarseg.files import write_bytes
+from oarseg.files import write_json
 from oarseg.requires import require
 from oarseg.sites import Site
 
@@ -96,5 +95,5 @@ def write_together(spec: BundleSpec, root: Path, target: Path) -> str:
     state, entry = assembled(spec.site, root), _entry_of_parts(spec.site, root)
     checksum = save_weights(state, target / FILE)
     content = {**read_metadata(root / spec.name), **entry, MODEL: checksum}
-    write_bytes(target / METADATA, (json.dumps(content, indent=4) + "\n").encode())
+    write_json(target / METADATA, content, indent=4)
     return checksum

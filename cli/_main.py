@@ -11,11 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from types import FrameType
-from warnings import catch_warnings
 
 from oarseg import __version__
 from oarseg.cli._exit import DONE, INTERRUPTED, REFUSED, UNEXPECTED
 from oarseg.errors import OarsegError
+from oarseg.process import without_warnings
 from oarseg.text import printable
 
 # The commands in the order of the help; each is the module of this folder with its name.
@@ -82,7 +82,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(args: argparse.Namespace) -> int:
     """Run the command and return its exit code. Raises ConfigError where a package of an extra is not installed."""
     # Libraries' warnings name lines of their source. What a user must know is a warning of ours, printed in words.
-    hushed = nullcontext() if getattr(args, "verbose", False) else catch_warnings(action="ignore")
+    hushed = nullcontext() if getattr(args, "verbose", False) else without_warnings()
     try:
         with hushed:
             return args.run(args)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import sys
@@ -126,6 +125,6 @@ def synthetic(folder: Path, shape: tuple[int, int, int], progress: Callable[[str
 def write(path: Path | None, result: dict) -> None:
     """Write the JSON, whole or not at all. Raises OutputError."""
     if path:
-        from oarseg.files import write_text
+        from oarseg.files import write_json
 
-        write_text(path, json.dumps(result, indent=1) + "\n")
+        write_json(path, result)

@@ -132,13 +132,9 @@ def _from_server(args: argparse.Namespace, formats: list[str] | None) -> int:
 
 
 def _begin(args: argparse.Namespace) -> dict[str, object]:
-    """Check engine and device before long work; returns the options of ``segment`` for them."""
+    """Return the options of ``segment`` that say how to run."""
     if not args.quiet:
         print("oarseg: research use only, not a medical device", file=sys.stderr, flush=True)
-    from oarseg.inference.engines import check_device, check_engine
-
-    check_engine(args.engine)
-    check_device(args.device)
     return {"device": args.device, "engine": args.engine, "bundle": args.bundle}
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from oarseg.errors import ConfigError, OutputError
-from oarseg.files import write_text
+from oarseg.files import write_json
 from oarseg.images.results_folder import REPORT
 
 try:
@@ -77,7 +77,7 @@ def claim(out: Path, settings: dict[str, Any]) -> None:
             return
         if any(not p.name.startswith(".") for p in out.iterdir()):
             raise OutputError(f"{out} is not empty and holds no batch; give another folder")
-        write_text(path, json.dumps(settings, indent=2) + "\n")
+        write_json(path, settings, indent=2)
     except OSError as error:
         raise OutputError(f"{out} cannot be used ({error.strerror}); give a folder that can be written") from error
     except (ValueError, AttributeError) as error:

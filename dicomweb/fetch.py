@@ -9,7 +9,6 @@ Nothing that the server sends becomes part of a path: files are named by the SHA
 from __future__ import annotations
 
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +23,7 @@ from oarseg.dicomweb.find import RemoteSeries, series_of
 from oarseg.dicomweb.server import HttpError, Server
 from oarseg.errors import InputError, OarsegError, OutputError
 from oarseg.identity import uid_hash
+from oarseg.process import without_warnings
 from oarseg.text import printable
 
 if TYPE_CHECKING:
@@ -110,9 +110,8 @@ def _receive(
     known = "" if found.count is None else f" of {found.count}"
 
     def call(client: DICOMwebClient) -> None:
-        with warnings.catch_warnings():
-            # pydicom's, which quote values.
-            warnings.simplefilter("ignore")
+        # pydicom's quote values.
+        with without_warnings():
             for instance in client.iter_series(found.study, found.uid, media_types):
                 names.add(_keep(instance, found, folder))
                 if len(names) > MAX_FILES:

@@ -10,7 +10,7 @@ from oarseg.dicomweb.server import Server
 from oarseg.dicomweb.storing import NotStored, how_to_store, store
 from oarseg.errors import ConfigError, OarsegError
 from oarseg.images.results_folder import RTSTRUCT, SEG, ResultFolder
-from oarseg.inference.job import ALL, Result, segment
+from oarseg.inference.job import ALL, Result, pipeline_loader, segment
 from oarseg.inference.pipeline import Pipeline
 
 # Steps that ``progress`` is called with, beside those of ``segment``.
@@ -42,16 +42,14 @@ def segment_series(
     report = progress or (lambda step: None)
     if store_results:
         check_storable(formats, out)
+    load = pipeline_loader(pipeline, bundle, device, organs, engine)
     if out is not None:
         # Whether it can be written, before the server is queried; nothing is made yet.
         with ResultFolder(out, overwrite):
             pass
     report(FETCHING)
     with fetched(server, series, study, tell=lambda note: report(f"{FETCHING}: {note}")) as folder:
-        result = segment(
-            folder, out, organs=organs, device=device, engine=engine, formats=formats, overwrite=overwrite,
-            bundle=bundle, pipeline=pipeline, progress=progress,
-        )  # fmt: skip
+        result = segment(folder, out, formats=formats, overwrite=overwrite, pipeline=load, progress=progress)
     if store_results:
         _store(server, result, report)
     return result

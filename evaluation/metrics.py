@@ -8,13 +8,12 @@ or 0 (callers ask only where both masks have voxels), and the crop, without whic
 
 from __future__ import annotations
 
-import warnings
-
 import numpy as np
 import torch
 
 from oarseg.errors import ConfigError, GeometryError
 from oarseg.geometry.label_map import bounding_box
+from oarseg.process import without_warnings
 
 PERCENTILE = 95.0
 
@@ -39,9 +38,8 @@ def surface_scores(
     check_tolerance(tolerance_mm)
     if not prediction.any() or not reference.any():
         raise ConfigError("surface distances need two masks with voxels; count an empty one as missed or spurious")
-    with warnings.catch_warnings():
-        # MONAI warns of an argument that it gives to itself.
-        warnings.simplefilter("ignore")
+    # MONAI warns of an argument that it gives to itself.
+    with without_warnings():
         from monai.metrics import compute_average_surface_distance, compute_hausdorff_distance, compute_surface_dice
 
         box = bounding_box(prediction | reference)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -40,6 +39,7 @@ from oarseg.inference.pipeline import Pipeline, Segmentation
 from oarseg.inference.report.case_page import case_page
 from oarseg.inference.report.content import computed_by, make_report
 from oarseg.inference.report.preview import View, lps_view, write_preview
+from oarseg.process import without_warnings
 from oarseg.sites import Site
 from oarseg.sites.codes import segment_codes
 
@@ -123,21 +123,22 @@ def segment(
     Raises an OarsegError: InputError or GeometryError (the CT), ConfigError (an option), WeightsError, OutputError.
     Then ``out`` is as it was before.
     """
-    organs, formats = _listed("organs", organs), _listed("formats", formats)
+    formats = _listed("formats", formats)
     check_formats(formats, out)
-    load = _loader(pipeline, bundle, device, organs, engine)
+    load = pipeline_loader(pipeline, bundle, device, organs, engine)
     if not str(source).strip():
         raise InputError("no input: its path is empty")
     folder = ResultFolder(out, overwrite) if out is not None else nullcontext()
-    with folder as results, warnings.catch_warnings(action="ignore"):
+    with folder as results, without_warnings():
         return _contoured(source, series, formats, load, _Steps(progress), results, overview)
 
 
-def _loader(
+def pipeline_loader(
     pipeline: Pipeline | Callable[[], Pipeline] | None, bundle: str | Path | None, device: str,
     organs: Sequence[str] | None, engine: str,
 ) -> Callable[[], Pipeline]:  # fmt: skip
-    """Return what gives the pipeline. Raises ConfigError for options that cannot be, before a CT is read."""
+    """Return what gives the pipeline. Raises ConfigError for options that cannot be, before long work is begun."""
+    organs = _listed("organs", organs)
     if pipeline is None:
         check_engine(engine)
         check_device(device)

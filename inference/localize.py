@@ -117,7 +117,7 @@ def in_windows(
     window: Sequence[int],
     overlap: float = 0.25,
 ) -> np.ndarray:
-    """Return Logits (1, C, D, H, W) float32 for a whole volume (1, 1, D, H, W): one pass where it fits into the window.
+    """Return logits (1, C, D, H, W) float32 for a whole volume (1, 1, D, H, W): one pass where it fits into the window.
 
     Larger ones are passed in overlapping windows, blended by a Gaussian.
     Args: ``window``: D, H, W voxels of the largest pass, see ``deepened``. ``overlap``: share of a window that the next
@@ -184,7 +184,7 @@ def starts(size: int, window: int, overlap: float) -> list[int]:
 
 
 def importance(window: Sequence[int]) -> np.ndarray:
-    """Return Weights (D, H, W) float32 of a window's voxels, the most in its middle."""
+    """Return weights (D, H, W) float32 of a window's voxels, the most in its middle."""
     axes = [np.exp(-((np.arange(n) - (n - 1) / 2) ** 2) / (2 * (SIGMA * n) ** 2)) for n in window]
     weight = reduce(np.multiply.outer, axes).astype(np.float32)
     return np.maximum(weight, max(weight[weight > 0].min(), LEAST_WEIGHT))

@@ -6,7 +6,6 @@ import io
 import logging
 import threading
 import time
-import warnings
 from typing import Any
 
 import pydicom
@@ -37,6 +36,7 @@ from oarseg.node.log import say, short
 from oarseg.node.metrics import Counters
 from oarseg.node.server import NodeServer, server_context
 from oarseg.node.spool import Refused, Spool
+from oarseg.process import without_warnings
 
 PLAIN = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian)
 COMPRESSED = (
@@ -216,8 +216,7 @@ class Receiver:
 def _identity(event: evt.Event, content: bytes) -> tuple[str, str]:
     """Return the UIDs of series and instance. Raises Refused: not the announced object, or it cannot be read."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with without_warnings():
             found = pydicom.dcmread(io.BytesIO(content), stop_before_pixels=True, specific_tags=_TAGS)
             series, instance, kind = (str(found.get(tag) or "") for tag in reversed(_TAGS))
     except Exception as error:  # noqa: BLE001 - a damaged object makes pydicom raise nearly anything

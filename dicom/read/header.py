@@ -6,7 +6,6 @@ Nothing here decodes pixels. Patient identity is read because the RTSTRUCT must 
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from pydicom.dataset import Dataset
 
 from oarseg.dicom.guards.deflated import DEFLATED, MOST_INFLATED, PREAMBLE, inflates_beyond
 from oarseg.errors import InputError
+from oarseg.process import without_warnings
 
 CT_IMAGE = "1.2.840.10008.5.1.4.1.1.2"
 ENHANCED_CT = ("1.2.840.10008.5.1.4.1.1.2.1", "1.2.840.10008.5.1.4.1.1.2.2")
@@ -140,8 +140,7 @@ def read_header(path: Path) -> Header | Unreadable:
 
 
 def _parse(path: Path, file: BinaryIO) -> Header | Unreadable:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with without_warnings():
         dataset = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=TAGS)
         _drop_unreadable(dataset)
     end, size = file.tell(), os.fstat(file.fileno()).st_size

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -18,6 +17,7 @@ from oarseg.dicom.read.header import Header
 from oarseg.dicom.read.jpeg2000 import Decoder, quick_decoder
 from oarseg.errors import InputError
 from oarseg.geometry.check_ct import MAX_VOXELS
+from oarseg.process import without_warnings
 
 # Pixels outside the scanned circle get this value, whatever padding value the scanner wrote there.
 AIR_HU = -1000
@@ -53,8 +53,7 @@ def read_hu(slices: Sequence[Header], rows: int, columns: int) -> tuple[np.ndarr
         return _to_hu(stored, header, volume[index])
 
     # Warnings are hushed once for all threads, since hushing is the process's.
-    with warnings.catch_warnings(), ThreadPoolExecutor(THREADS) as pool:
-        warnings.simplefilter("ignore")
+    with without_warnings(), ThreadPoolExecutor(THREADS) as pool:
         try:
             seen = dict.fromkeys(warning for warning in pool.map(read, range(len(slices))) if warning)
         except BaseException:

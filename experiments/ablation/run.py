@@ -7,7 +7,7 @@
     python -m experiments.ablation.run table                                  docs/results.md from what is stored
     python -m experiments.ablation.run table --check                          whether it is up to date
 
-The rows stand in ``ablation_plan.json``. A run that was stopped goes on where it was; a row that fails is reported and
+The rows stand in ``plan.json``. A run that was stopped goes on where it was; a row that fails is reported and
 holds up no other.
 """
 
@@ -23,7 +23,7 @@ from pathlib import Path
 from experiments.ablation.plan import PLAN, RESULTS, Plan, Row, load_plan
 from oarseg.errors import OarsegError
 from oarseg.evaluation.scores import read_scores, write_scores
-from oarseg.files import write_text
+from oarseg.files import write_json, write_text
 from oarseg.sites import load_site
 
 WORK_DIR = Path("runs/ablations")
@@ -133,19 +133,15 @@ def run_row(row: Row, plan: Plan, args: argparse.Namespace) -> None:
         found += case
         print(f"{row.name}: scored case {number}", flush=True)
     write_scores(args.results / f"{row.name}.csv", found)
-    _store(args.results / f"{row.name}.json", {"name": row.name, "localizer": row.localizer, "trainings": facts})
+    write_json(args.results / f"{row.name}.json", {"name": row.name, "localizer": row.localizer, "trainings": facts})
     print(f"{row.name}: stored", flush=True)
-
-
-def _store(path: Path, content: dict) -> None:
-    write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def _measure(args: argparse.Namespace) -> int:
     from experiments.ablation.measure import measure_all, measure_stage2
 
     stage2 = measure_stage2(load_site(), args.repeats)
-    _store(args.results / "measured.json", measure_all(load_plan(args.plan), args.plan, args.repeats) | stage2)
+    write_json(args.results / "measured.json", measure_all(load_plan(args.plan), args.plan, args.repeats) | stage2)
     return 0
 
 

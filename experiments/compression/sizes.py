@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from oarseg.compression.levels import PRINTED
 from oarseg.compression.masks import release
 from oarseg.compression.packing import packed
 from oarseg.errors import OarsegError
-from oarseg.files import write_text
+from oarseg.files import write_json
 from oarseg.training.weights import FILE, sha256
 
 SIZES = RESULTS / "sizes.json"
@@ -55,7 +54,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         content = size_table(args.weights)
-        write_text(args.out, json.dumps(content, indent=1) + "\n")
+        write_json(args.out, content)
     except OarsegError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

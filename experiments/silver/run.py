@@ -14,7 +14,6 @@ never score.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import sys
 import zlib
 from collections.abc import Callable, Sequence
@@ -29,6 +28,7 @@ from experiments.silver.choice import Opinions, Verdict, choose
 from experiments.silver.contours import Draw, Drawer, claim, contour_files, draw_all, write_label
 from experiments.silver.filter import Scan
 from experiments.silver.report import report, summary
+from oarseg.checksum import sha256
 from oarseg.datasets.datalist import load_datalist, load_rows, output_name
 from oarseg.datasets.silver_list import LIST, PROPAGATED, SilverCase, SilverList, read_silver
 from oarseg.errors import ConfigError, GeometryError, InputError, OarsegError
@@ -59,7 +59,7 @@ def make_silver(
     earlier = read_silver(former) if former else _propagated(dataset, section)
     if earlier.section != section:
         raise ConfigError(f"{former} holds silver labels for section {earlier.section!r}, not for {section!r}")
-    drawn_from = {"dataset": _hash(dataset / "dataset.json"), "section": section, "organs": sorted(organs)}
+    drawn_from = {"dataset": sha256(dataset / "dataset.json"), "section": section, "organs": sorted(organs)}
     claim(out, source | drawn_from | {"former": earlier.round})
     draw_all(((Path(c["image"]), contour_files(out, name)) for name, c in cases.items()), make, jobs)
     verdicts, listed = {}, {}
@@ -75,11 +75,6 @@ def make_silver(
     # Last: where it stands, all that it names does.
     write_json(out / LIST, content)
     return verdicts
-
-
-def _hash(path: Path) -> str:
-    """Hex SHA-256 of a small file, which is there."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _cases(dataset: Path, section: str) -> dict[str, dict]:

@@ -80,7 +80,7 @@ def test_the_table_is_told_even_if_the_json_cannot_be_written(fake, tmp_path, ca
     def full(path, text):
         raise OutputError("no space left")
 
-    monkeypatch.setattr("oarseg.files.write_text", full)
+    monkeypatch.setattr("oarseg.files.write_json", full)
     assert benchmark("--ct", tmp_path, "-o", tmp_path / "b.json") == 2
     printed = capsys.readouterr()
     assert printed.out == "the table\n" and "no space left" in printed.err

@@ -157,3 +157,10 @@ def test_series_of_a_server_are_listed(web, demo, capsys):
     study = next(iter(web.held.values())).StudyInstanceUID
     assert f"85 slices, study UID {study}, UID {demo}" in capsys.readouterr().out
     assert main(["series", "--dicomweb", web.root, "--query", "PatientID=nobody"]) == 2
+
+
+@pytest.mark.parametrize("wrong", [{"engine": "abacus"}, {"device": "gpu"}, {"organs": "mandible"}])
+def test_wrong_options_are_refused_before_the_server_is_queried(web, demo, wrong):
+    with pytest.raises(ConfigError):
+        segment_series(Server(web.root), demo, **wrong)
+    assert not web.asked

@@ -8,6 +8,7 @@ import torch
 from monai.networks.nets import AttentionUnet, BasicUNet, DynUNet, SegResNet, UNet, VNet
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
+from wrapped import Wrapped
 
 from oarseg.errors import ConfigError
 from oarseg.inference import WindowInferer
@@ -22,17 +23,6 @@ FOUR = {"channels": (4, 4, 4, 4, 4), "strides": (2, 2, 2, 2)}
 
 def four_strides() -> UNet:
     return UNet(3, 1, 2, **FOUR)
-
-
-class Wrapped(nn.Module):
-    """As DistributedDataParallel holds a network."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.module(image)
 
 
 @pytest.mark.parametrize(

@@ -7,22 +7,12 @@ import torch
 from monai.networks.nets import UNet
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
+from wrapped import Wrapped
 
 from oarseg.inference import WindowInferer
 from oarseg.networks import UNet3d
 from oarseg.training import AutocastInferer
 from oarseg.training import autocast as half
-
-
-class Wrapped(nn.Module):
-    """As DistributedDataParallel holds a network."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        return self.module(image)
 
 
 @pytest.fixture(autouse=True)
