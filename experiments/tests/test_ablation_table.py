@@ -9,7 +9,7 @@ import pytest
 
 from experiments.ablation.page import REPORT, report
 from experiments.ablation.plan import RESULTS, Plan, Row, Table, Training, load_plan
-from experiments.ablation.run import main
+from experiments.ablation.run import done, main
 from experiments.ablation.stored import core_seconds, difference, exchanged, orders, read_stored, well_covered
 from oarseg.errors import ConfigError
 from oarseg.evaluation.scores import FIELDS, read_scores, write_scores
@@ -165,3 +165,9 @@ def test_check_tells_drift(results: Path, tmp_path: Path, capsys: pytest.Capture
 @pytest.mark.skipif(not REPORT.is_file(), reason="the installed package has no docs")
 def test_the_projects_report_is_current() -> None:
     assert REPORT.read_text(encoding="utf-8") == report(load_plan(), RESULTS)
+
+
+def test_every_stored_row_is_the_plan_s() -> None:
+    """A row whose settings are no longer the plan's would be trained again."""
+    rows = load_plan().rows.values()
+    assert [row.name for row in rows if (RESULTS / f"{row.name}.json").is_file() and not done(row, RESULTS)] == []
