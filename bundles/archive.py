@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from oarseg.bundles.render import render
 from oarseg.bundles.spec import BundleSpec
-from oarseg.bundles.weights import write_together
+from oarseg.bundles.weights import assembled, write_together
 from oarseg.checksum import FILE, METADATA, verified
 from oarseg.errors import ConfigError
 
@@ -47,7 +47,7 @@ def own_files(spec: BundleSpec, folder: Path, work: Path) -> dict[str, Path]:
     verified(folder)
     files = {name: folder / name for name in [*render(spec, folder), FILE]}
     if spec.kind == "two_stage" and not files[FILE].is_file():
-        write_together(spec, folder.parent, work)
+        write_together(spec, folder.parent, work, assembled(spec.site, folder.parent))
         files |= {name: work / name for name in (FILE, METADATA)}
     if missing := [name for name, path in files.items() if not path.is_file()]:
         raise ConfigError(f"{folder} lacks {', '.join(missing)}; run: oarseg bundles sync")

@@ -38,8 +38,9 @@ def install(spec: BundleSpec, root: Path, checkpoints: Sequence[Path] = (), mirr
 
     network = TwoStageNet.for_site(spec.site)
     if spec.kind == "two_stage":
-        fit(network, assembled(spec.site, root), spec.name)
-        return write_together(spec, root, root / spec.name)
+        state = assembled(spec.site, root)
+        fit(network, state, spec.name)
+        return write_together(spec, root, root / spec.name, state)
     network = network.organs[spec.organ.key] if spec.organ else network.localizer
     states = [read_state(path) for path in checkpoints]
     for path, state in zip(checkpoints, states, strict=True):
@@ -79,21 +80,19 @@ def _entry_of_parts(site: Site, root: Path) -> dict[str, Any]:
 def assembled(site: Site, root: Path) -> dict[str, Tensor]:
     """Return the state dict of both stages, from the bundles below ``root``. Raises WeightsError where one has none."""
     require("putting a two-stage bundle's weights together", "torch")
-    from oarseg.training.weights import read_state
+    from oarseg.training.weights import put_together
 
-    states = {prefix: read_state(root / part.name / FILE) for prefix, part in part_specs(site).items()}
-    return {f"{prefix}.{key}": value for prefix, state in states.items() for key, value in state.items()}
+    return put_together({prefix: root / part.name / FILE for prefix, part in part_specs(site).items()})
 
 
-def write_together(spec: BundleSpec, root: Path, target: Path) -> str:
-    """Write a two-stage bundle's weight file, put together from the bundles below ``root``, into the folder ``target``.
+def write_together(spec: BundleSpec, root: Path, target: Path, state: dict[str, Tensor]) -> str:
+    """Write a two-stage bundle's weight file into the folder ``target``; ``state``: :func:`assembled` below ``root``.
 
     The metadata of the bundle below ``root`` are written there too, with the file's checksum; returns that.
     """
     from oarseg.training.weights import save_weights
 
-    state, entry = assembled(spec.site, root), _entry_of_parts(spec.site, root)
     checksum = save_weights(state, target / FILE)
-    content = {**read_metadata(root / spec.name), **entry, MODEL: checksum}
+    content = {**read_metadata(root / spec.name), **_entry_of_parts(spec.site, root), MODEL: checksum}
     write_json(target / METADATA, content, indent=4)
     return checksum

@@ -58,7 +58,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
     """
     path = Path(path)
     if not path.is_file() and path.parts[-2:] == Path(FILE).parts and (parts := part_files(path.parents[1])):
-        return {f"{prefix}.{key}": value for prefix, part in parts.items() for key, value in read_state(part).items()}
+        return put_together(parts)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
@@ -73,6 +73,11 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path} holds no state dict of tensors")
     _check_finite(state, str(path))
     return state
+
+
+def put_together(parts: Mapping[str, Path]) -> dict[str, Tensor]:
+    """Return one state dict of the weight files ``parts``, each below its prefix. Raises what :func:`read_state` does."""
+    return {f"{prefix}.{key}": value for prefix, path in parts.items() for key, value in read_state(path).items()}
 
 
 def _averaged(state: object, path: Path) -> dict[str, Tensor]:
