@@ -76,7 +76,7 @@ def read_state(path: str | Path) -> dict[str, Tensor]:
 
 
 def put_together(parts: Mapping[str, Path]) -> dict[str, Tensor]:
-    """Return one state dict of the weight files ``parts``, each below its prefix. Raises what :func:`read_state` does."""
+    """Return one state dict of the weight files ``parts``, each below its prefix. Raises what `read_state` raises."""
     return {f"{prefix}.{key}": value for prefix, path in parts.items() for key, value in read_state(path).items()}
 
 
